@@ -1,0 +1,79 @@
+"""Stop a generation when its answer is done, check that it is complete, continue it when it is not.
+
+The core names no framework: integrations for LangChain, LlamaIndex and transformers build on it.
+"""
+
+from stopping_core.engine import Engine
+from stopping_core.errors import (
+    BudgetExhausted,
+    GenerationStopped,
+    MissingPackage,
+    StoppingError,
+    TransportFailed,
+)
+from stopping_core.ledger import Ledger
+from stopping_core.protocols import (
+    AsyncBackend,
+    Backend,
+    BudgetSchedule,
+    CompletenessCheck,
+    Hook,
+    Policy,
+    Signal,
+)
+from stopping_core.retry import arun, astream, is_transient, run, stream
+from stopping_core.session import Emission, Session
+from stopping_core.stitch import stitch
+from stopping_core.stopping import AdaptiveStopping
+from stopping_core.triage import triage
+from stopping_core.types import (
+    Attempt,
+    Boundary,
+    Call,
+    Checkpoint,
+    Completion,
+    Decision,
+    Draft,
+    Request,
+    Step,
+    Usage,
+    Verdict,
+)
+
+__all__ = [
+    "AdaptiveStopping",
+    "AsyncBackend",
+    "Attempt",
+    "Backend",
+    "Boundary",
+    "BudgetExhausted",
+    "BudgetSchedule",
+    "Call",
+    "Checkpoint",
+    "CompletenessCheck",
+    "Completion",
+    "Decision",
+    "Draft",
+    "Emission",
+    "Engine",
+    "GenerationStopped",
+    "Hook",
+    "Ledger",
+    "MissingPackage",
+    "Policy",
+    "Request",
+    "Session",
+    "Signal",
+    "Step",
+    "StoppingError",
+    "TransportFailed",
+    "Usage",
+    "Verdict",
+    "arun",
+    "astream",
+    "is_transient",
+    "run",
+    "stitch",
+    "stream",
+    "triage",
+]

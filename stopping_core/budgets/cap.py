@@ -1,0 +1,33 @@
+"""The limits that no budget may exceed."""
+
+from __future__ import annotations
+
+from stopping_core.ledger import Ledger
+from stopping_core.types import Request
+
+
+def cap(grant: int | None, request: Request, ledger: Ledger) -> int | None:
+    """Cap a grant by the limits of the request and of the model.
+
+    Args:
+        grant: Total output tokens for the answer, or None for no more.
+        request: Its ``max_tokens``, ``max_output_tokens``, and ``context_window`` less
+            ``prompt_tokens`` are the limits, as far as they are known.
+        ledger: The attempts so far.
+
+    Returns:
+        The grant or the least of the limits. None where that is not more than was granted before:
+        a retry never repeats the budget that was just too small.
+
+    Examples:
+        >>> cap(512, Request(prompt_tokens=4000, context_window=4096), Ledger())
+        96
+    """
+    if grant is None:
+        return None
+    limits = [grant]
+    limits += [x for x in (request.max_tokens, request.max_output_tokens) if x is not None]
+    if request.context_window is not None:
+        limits.append(request.context_window - (request.prompt_tokens or 0))
+    least = min(limits)
+    return least if least > ledger.granted else None

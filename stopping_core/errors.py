@@ -1,0 +1,39 @@
+"""Errors of a run; each carries the work done so far, so that nothing is lost.
+
+A caller's mistake is a ``ValueError`` where the object is made. Model text never raises: it gives a
+:class:`~stopping_core.types.Verdict`. What remains is a run that could not be finished.
+"""
+
+from __future__ import annotations
+
+from stopping_core.types import Completion
+
+
+class StoppingError(Exception):
+    """A run ended without a complete answer; ``completion`` is what there is of it."""
+
+    def __init__(self, message: str, completion: Completion) -> None:
+        super().__init__(message)
+        self.completion = completion
+
+
+class BudgetExhausted(StoppingError):
+    """Attempts, tokens, seconds or cost ran out before the answer was complete."""
+
+
+class TransportFailed(StoppingError):
+    """The connection failed for good. ``__cause__`` is the transport's own exception."""
+
+
+class GenerationStopped(StoppingError):
+    """A callback ended the generation where it had no gentler means: a stop, not a failure."""
+
+
+class MissingPackage(ImportError):
+    """An optional package is not installed; the message says what to install."""
+
+    def __init__(self, package: str, extra: str) -> None:
+        super().__init__(
+            f"{package} is needed here and is not installed: pip install 'stopping-core[{extra}]'"
+        )
+        self.package = package

@@ -1,0 +1,16 @@
+"""The policy that never stops."""
+
+from __future__ import annotations
+
+from stopping_core.protocols import Policy
+from stopping_core.types import CONTINUE, Checkpoint, Decision
+
+
+class Never(Policy):
+    """Lets every generation run to its end: the reference, and a way to use check and retry alone."""
+
+    def decide(self, checkpoint: Checkpoint) -> Decision:
+        return CONTINUE
+
+    def __repr__(self) -> str:
+        return "Never()"

@@ -1,0 +1,108 @@
+"""The plug-in points: a Protocol where a user brings one method or a function, an ABC for policies."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import AsyncGenerator, Callable, Generator
+from typing import TYPE_CHECKING, Protocol, TypeAlias, runtime_checkable
+
+from stopping_core.types import (
+    Call,
+    Checkpoint,
+    Completion,
+    Decision,
+    Draft,
+    Request,
+    Step,
+    Verdict,
+)
+
+if TYPE_CHECKING:
+    from stopping_core.ledger import Ledger
+
+Backend: TypeAlias = Callable[[Call], Generator[Step, None, None]]
+"""Makes one call. Closing the generator must hang up on the model."""
+
+AsyncBackend: TypeAlias = Callable[[Call], AsyncGenerator[Step, None]]
+
+
+@runtime_checkable
+class Signal(Protocol):
+    """Turns the stream so far into one number, in constant memory and O(1) amortised a step.
+
+    The engine gives each stream its own deep copy, calls ``reset`` with the request, then ``update``
+    with every step in order. Steps arrive as the segmenter cut them: text pieces, and steps without
+    text that only mark a boundary. Pieces of one text may be split differently from run to run, so
+    ``value`` at a boundary must not depend on the pieces, only on their concatenation.
+    """
+
+    def reset(self, request: Request) -> None:
+        """Forget the last stream; a new one begins for this request."""
+
+    def update(self, step: Step) -> None:
+        """Take the next piece of text or the next boundary mark."""
+
+    @property
+    def value(self) -> float | None:
+        """The reading now. None is no evidence, for stopping or against it."""
+
+
+class Policy(ABC):
+    """Decides at checkpoints whether the text so far is enough: a stopping rule.
+
+    Policies compose: ``a | b`` stops where either does, ``a & b`` where both do at one checkpoint.
+    A policy may keep state between checkpoints; the engine works on a deep copy for each stream.
+    """
+
+    @abstractmethod
+    def decide(self, checkpoint: Checkpoint) -> Decision:
+        """Say whether to stop here. Called once for each checkpoint, in order."""
+
+    def reset(self, request: Request) -> None:
+        """Forget the last stream. Signals are reset by the engine."""
+
+    def signals(self) -> tuple[Signal, ...]:
+        """The signals that this policy reads, which the engine keeps up to date."""
+        return ()
+
+    def marks(self) -> tuple[int, ...]:
+        """Token counts at which it must be asked, besides the ordinary checkpoints."""
+        return ()
+
+    def __or__(self, other: Policy) -> Policy:
+        from stopping_core.policies.compose import AnyOf
+
+        return AnyOf(self, other)
+
+    def __and__(self, other: Policy) -> Policy:
+        from stopping_core.policies.compose import AllOf
+
+        return AllOf(self, other)
+
+
+class CompletenessCheck(Protocol):
+    """Says whether a draft is a complete answer. A plain function will do.
+
+    Asked when a policy wants to stop (a cut is only made if the check passes) and when the model
+    has ended. Set ``slow = True`` on a check that takes long (a judge): it is then asked only after
+    the stream has ended.
+    """
+
+    def __call__(self, request: Request, draft: Draft, /) -> Verdict: ...
+
+
+class BudgetSchedule(Protocol):
+    """Grants output tokens. A plain function will do."""
+
+    def __call__(self, request: Request, ledger: Ledger, /) -> int | None:
+        """Total output tokens the answer may have by the end of the next call; None for no more.
+
+        ``ledger`` is empty at the first call. The session caps the grant by the model's limits, and
+        takes a grant that does not exceed the last one for None.
+        """
+
+
+class Hook(Protocol):
+    """Told about every finished request. A plain function will do; what it raises is the caller's."""
+
+    def __call__(self, request: Request, completion: Completion, /) -> None: ...

@@ -1,0 +1,118 @@
+"""The one object that says what to do; every integration takes it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, Literal, Self, get_args
+
+from stopping_core.budgets import GeometricBudget
+from stopping_core.completeness import default_check
+from stopping_core.policies import Threshold
+from stopping_core.profiles import PROFILES, careful
+from stopping_core.protocols import BudgetSchedule, CompletenessCheck, Hook, Policy
+from stopping_core.signals import Loop
+from stopping_core.types import Mode
+
+
+def _runaway() -> Policy:
+    return Threshold(Loop(), at_least=1, reason="loop", forced=True)
+
+
+@dataclass(frozen=True, slots=True)
+class AdaptiveStopping:
+    """When to cut a generation, when an answer is complete, and what to do when it is not.
+
+    Immutable and shared: one object serves any number of requests and threads. The defaults are
+    careful: only what is certainly waste is cut (text after a closed JSON answer, after a finished
+    final answer, inside a loop), only what is certainly unfinished is continued.
+
+    Args:
+        policy: When the answer is done.
+        completeness: Whether it is complete; a cut is only made where this passes.
+        budget: Output tokens to grant, call by call.
+        attempts: Calls in all, >= 1, transport errors included.
+        mode: ``active`` cuts; ``shadow`` decides and records but leaves the call and its text
+            alone; ``off`` does nothing.
+        max_total_tokens: Output tokens over all calls, >= 1, or None.
+        max_seconds: Seconds over all calls and waits, > 0, or None.
+        reasoning: When to end the reasoning. By default only where it loops.
+        reasoning_tags: Tags that mark reasoning in plain text, and that are used to give it back.
+        checkpoint_every: Tokens between two checkpoints inside a sentence, >= 1.
+        backoff: First and largest wait after a transport error, seconds; waits are jittered.
+        on_exhausted: ``return`` the best there is, marked incomplete, or ``raise`` BudgetExhausted.
+        hooks: Told about every finished request.
+
+    Raises:
+        ValueError: An argument is out of its interval.
+        TypeError: An argument is of the wrong kind.
+
+    Examples:
+        >>> AdaptiveStopping.from_profile("high_stakes").attempts
+        4
+        >>> AdaptiveStopping(attempts=0)
+        Traceback (most recent call last):
+        ...
+        ValueError: attempts must be >= 1, got 0
+    """
+
+    policy: Policy = field(default_factory=careful)
+    completeness: CompletenessCheck = field(default_factory=default_check)
+    budget: BudgetSchedule = field(default_factory=GeometricBudget)
+    attempts: int = 3
+    mode: Mode = "active"
+    max_total_tokens: int | None = None
+    max_seconds: float | None = None
+    reasoning: Policy = field(default_factory=_runaway)
+    reasoning_tags: tuple[str, str] = ("<think>", "</think>")
+    checkpoint_every: int = 16
+    backoff: tuple[float, float] = (0.5, 8.0)
+    on_exhausted: Literal["return", "raise"] = "return"
+    hooks: tuple[Hook, ...] = ()
+
+    def __post_init__(self) -> None:
+        for name in ("policy", "reasoning"):
+            if not isinstance(getattr(self, name), Policy):
+                raise TypeError(f"{name} must be a Policy, got {getattr(self, name)!r}")
+        for name in ("completeness", "budget"):
+            if not callable(getattr(self, name)):
+                raise TypeError(f"{name} must be callable, got {getattr(self, name)!r}")
+        for name in ("attempts", "checkpoint_every", "max_total_tokens"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"{name} must be >= 1, got {value}")
+        if self.max_seconds is not None and not (0 < self.max_seconds < math.inf):
+            raise ValueError(f"max_seconds must be in (0, inf), got {self.max_seconds}")
+        first, largest = self.backoff
+        if not 0 <= first <= largest < math.inf:
+            raise ValueError(f"backoff must hold 0 <= first <= largest < inf, got {self.backoff}")
+        if self.mode not in get_args(Mode):
+            raise ValueError(f"mode must be one of {get_args(Mode)}, got {self.mode!r}")
+        if self.on_exhausted not in ("return", "raise"):
+            raise ValueError(f"on_exhausted must be 'return' or 'raise', got {self.on_exhausted!r}")
+        if len(self.reasoning_tags) != 2 or not all(self.reasoning_tags):
+            raise ValueError(
+                f"reasoning_tags must be two non-empty strings, got {self.reasoning_tags!r}"
+            )
+
+    @classmethod
+    def from_profile(cls, name: str, **changes: Any) -> Self:
+        """Make the hand-set configuration for a use case, with any field changed.
+
+        Args:
+            name: ``realtime_chat``, ``balanced``, ``high_stakes`` or ``batch``.
+            changes: Fields to set differently.
+
+        Raises:
+            ValueError: No such profile.
+        """
+        if name not in PROFILES:
+            raise ValueError(f"name must be one of {sorted(PROFILES)}, got {name!r}")
+        return cls(**{**PROFILES[name](), **changes})
+
+    def replace(self, **changes: Any) -> Self:
+        """Return a copy with fields changed."""
+        known = {f.name for f in fields(self)}
+        if unknown := sorted(set(changes) - known):
+            raise ValueError(f"no such field: {unknown}; fields are {sorted(known)}")
+        return replace(self, **changes)

@@ -1,0 +1,271 @@
+"""The values that pass between a model, the engine and the user: frozen, slotted, without behaviour."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import IntFlag
+from typing import Any, Literal
+
+Channel = Literal["answer", "reasoning"]
+Mode = Literal["off", "shadow", "active"]
+CallKind = Literal["first", "continue", "reseed", "close_reasoning", "restart"]
+
+
+class Boundary(IntFlag):
+    """What ends at a place in the text; several things may end at once."""
+
+    NONE = 0
+    SENTENCE = 1
+    LINE = 2
+    PARAGRAPH = 4
+    JSON = 8
+    FENCE = 16
+    LIST = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Every token that was billed for one request, summed over its attempts.
+
+    Args:
+        prompt: Input tokens of the first call; 0 where unknown.
+        generated: Output tokens of all calls.
+        reread: Input tokens of all calls after the first, prefixes included.
+        retried: Output tokens of all calls after the first.
+        discarded: Output tokens whose text was thrown away.
+        avoided: Estimate (an upper bound) of the output tokens that the cut saved.
+        estimated: True where a count is ours and not the provider's.
+    """
+
+    prompt: int = 0
+    generated: int = 0
+    reread: int = 0
+    retried: int = 0
+    discarded: int = 0
+    avoided: int = 0
+    estimated: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What one streamed chunk brings.
+
+    One step per token where the provider says so; else a chunk may hold several tokens, or half a
+    word. Nothing but the count of tokens may depend on how a text is chunked: the segmenter cuts
+    every step at the boundaries inside it, so that signals and policies see the same pieces.
+
+    Args:
+        text: The new characters, possibly none.
+        tokens: Number of tokens in the chunk, >= 0.
+        logprob: Mean logprob of the chunk's tokens, nats, <= 0. None where the provider gives none.
+        top_logprobs: Logprobs of the k most likely tokens at the chunk's last position, nats.  # (k,)
+        entropy: Entropy of the full next-token distribution, nats, where a local model knows it.
+        margin: Probability of the best token minus that of the second, in [0, 1], likewise.
+        channel: ``"reasoning"`` for text inside the thinking part.
+        finish_reason: The provider's word for why it ended, on the last chunk only.
+        usage: The provider's own count of tokens for this call, on the last chunk only.
+        boundary: What ends here. Set by the segmenter, on steps without text; backends leave it.
+        raw: The provider's own chunk, passed through untouched.
+    """
+
+    text: str
+    tokens: int = 1
+    logprob: float | None = None
+    top_logprobs: tuple[float, ...] | None = None
+    entropy: float | None = None
+    margin: float | None = None
+    channel: Channel = "answer"
+    finish_reason: str | None = None
+    usage: Usage | None = None
+    boundary: Boundary = Boundary.NONE
+    raw: Any = field(default=None, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        if self.tokens < 0:
+            raise ValueError(f"tokens must be >= 0, got {self.tokens}")
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What is known about a request before its first token.
+
+    Args:
+        prompt: The prompt as text, as far as it is known. Used as evidence, never sent from here.
+        question: The user's question alone, where the caller can tell it from the context.
+        context: Retrieved passages, where there are any.
+        expects: The form of the answer, where the caller knows it.
+        prompt_tokens: Length of the prompt, tokens. None where unknown.
+        max_tokens: The caller's own hard limit on output tokens over all attempts.
+        max_output_tokens: The model's limit on output tokens.
+        context_window: The model's limit on prompt plus output, tokens.
+        metadata: Anything else: user, tenant, use case.
+    """
+
+    prompt: str = ""
+    question: str = ""
+    context: str = ""
+    expects: Literal["text", "json", "code"] | None = None
+    prompt_tokens: int | None = None
+    max_tokens: int | None = None
+    max_output_tokens: int | None = None
+    context_window: int | None = None
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name in ("max_tokens", "max_output_tokens", "context_window"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"{name} must be >= 1, got {value}")
+        if self.prompt_tokens is not None and self.prompt_tokens < 0:
+            raise ValueError(f"prompt_tokens must be >= 0, got {self.prompt_tokens}")
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """A place in the stream where a policy is asked.
+
+    Args:
+        offset: Characters of text up to here.
+        tokens: Output tokens of this answer up to here, over all its attempts.
+        seconds: Seconds since the request began.
+        boundary: What ends here; ``Boundary.NONE`` at a checkpoint that only counts tokens.
+    """
+
+    offset: int
+    tokens: int
+    seconds: float
+    boundary: Boundary
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What a policy says at a checkpoint.
+
+    Args:
+        stop: Whether the text up to the checkpoint is enough.
+        reason: Why, in one or two words: ``"sentence"``, ``"json"``, ``"loop"``, ``"deadline"``.
+        forced: True where going on is useless or not allowed (a loop, a deadline), so that the
+            stop holds even though the answer is not complete.
+    """
+
+    stop: bool
+    reason: str = ""
+    forced: bool = False
+
+
+CONTINUE = Decision(stop=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """The answer so far, as a completeness check sees it.
+
+    Args:
+        text: The answer, without reasoning.
+        reasoning: The reasoning before it.
+        finish_reason: ``"cut"`` where our policy stopped it, ``"stop"`` and ``"length"`` where the
+            model or its budget did, the provider's own word otherwise, None where there was none.
+        decision: The policy's decision, where it stopped the text.
+    """
+
+    text: str
+    reasoning: str = ""
+    finish_reason: str | None = None
+    decision: Decision = CONTINUE
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What a completeness check says of a draft: complete or not, and why not."""
+
+    complete: bool
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One call to the model that the session asks its driver to make.
+
+    Args:
+        kind: ``first``; ``continue`` the prefix; ``reseed`` after a dropped loop;
+            ``close_reasoning`` and ask for the answer; ``restart`` from nothing.
+        attempt: 1 for the first call.
+        max_tokens: Output tokens to ask for. None leaves the caller's own setting alone.
+        prefix: Answer text that is kept and must not be generated again.
+        prefill: What the last assistant message has to begin with: the prefix, with the reasoning
+            in its tags before it where there is any.
+        resample: True where the same greedy run would only fail again: sample, with another seed.
+    """
+
+    kind: CallKind
+    attempt: int
+    max_tokens: int | None
+    prefix: str = ""
+    prefill: str = ""
+    resample: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """The ledger's line for one call.
+
+    Args:
+        kind: As in :class:`Call`.
+        budget: Output tokens the whole answer was allowed by the end of this call, or None.
+        generated: Output tokens that this call was billed, reasoning included.
+        reasoning: Those of them that were reasoning.
+        prompt_tokens: Input tokens of this call, prefix included. None where unknown.
+        seconds: Seconds from the call to its end.
+        finish_reason: As in :class:`Draft`.
+        reason: Why the policy stopped it, or ``""``.
+        verdict: The completeness verdict, None where none was reached.
+        discarded: Generated tokens whose text was thrown away (a restart, a dropped loop).
+        avoided: Estimate of the tokens that the cut saved: what was left of the budget, so an upper
+            bound. 0 where nothing was cut.
+        error: The transport error that ended it, or ``""``.
+    """
+
+    kind: CallKind
+    budget: int | None
+    generated: int
+    reasoning: int
+    prompt_tokens: int | None
+    seconds: float
+    finish_reason: str | None
+    reason: str = ""
+    verdict: Verdict | None = None
+    discarded: int = 0
+    avoided: int = 0
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """What came of a request.
+
+    Args:
+        text: The answer.
+        reasoning: The reasoning before it.
+        complete: Whether the completeness check passed. True where none was asked for.
+        verdict: The last verdict.
+        finish_reason: As in :class:`Draft`.
+        reason: Why the policy stopped it, or ``""`` where it did not.
+        usage: The sum of the ledger.
+        attempts: The ledger.
+        seconds: From the first call to the end.
+        mode: As configured.
+        would_stop: In shadow mode, the checkpoint at which ``active`` would have cut; else None.
+    """
+
+    text: str
+    reasoning: str
+    complete: bool
+    verdict: Verdict
+    finish_reason: str | None
+    reason: str
+    usage: Usage
+    attempts: tuple[Attempt, ...]
+    seconds: float
+    mode: Mode = "active"
+    would_stop: Checkpoint | None = None

@@ -1,0 +1,108 @@
+"""The demo's table, and a few answers side by side."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from stopping_core.cli.demo.run import Graded
+
+_SHOWN = 4
+
+
+def summarize(results: list[Graded]) -> list[dict[str, Any]]:
+    """Add up a row for each framework and mode."""
+    rows = []
+    for framework, mode in dict.fromkeys((r.framework, r.mode) for r in _ordered(results)):
+        group = [r for r in results if (r.framework, r.mode) == (framework, mode)]
+        rows.append(
+            {
+                "framework": framework,
+                "mode": mode,
+                "questions": len(group),
+                "tokens": sum(r.answer.tokens for r in group),
+                "seconds": round(sum(r.answer.seconds for r in group), 2),
+                "right": sum(r.right for r in group),
+                "f1": round(sum(r.f1 for r in group) / len(group), 4),
+                "retries": sum(r.answer.retries for r in group),
+            }
+        )
+    return rows
+
+
+def show(console: Console, results: list[Graded], rows: list[dict[str, Any]]) -> None:
+    """Print the table, the savings, and a few answers with the cut marked."""
+    table = Table(title=f"{rows[0]['questions']} questions, the same model and passages")
+    for name in ("framework", "mode"):
+        table.add_column(name)
+    for name in ("tokens", "seconds", "right", "F1", "retries"):
+        table.add_column(name, justify="right")
+    table.add_column("ended by")
+    for row in rows:
+        reasons = Counter(
+            r.answer.reason
+            for r in results
+            if (r.framework, r.mode) == (row["framework"], row["mode"])
+        )
+        table.add_row(
+            row["framework"],
+            row["mode"],
+            str(row["tokens"]),
+            f"{row['seconds']:.1f}",
+            str(row["right"]),
+            f"{row['f1']:.3f}",
+            str(row["retries"]),
+            ", ".join(f"{reason} {count}" for reason, count in reasons.most_common()),
+        )
+    console.print(table)
+    for framework in dict.fromkeys(row["framework"] for row in rows):
+        plain, ours = (
+            next(r for r in rows if (r["framework"], r["mode"]) == (framework, mode))
+            for mode in ("plain", "adaptive")
+        )
+        lost, gained = changes(results, framework)
+        console.print(
+            f"{framework}: {1 - ours['tokens'] / max(1, plain['tokens']):.0%} of the tokens and "
+            f"{1 - ours['seconds'] / max(1e-9, plain['seconds']):.0%} of the seconds saved; "
+            f"{lost} right answers lost, {gained} gained."
+        )
+    _show_answers(console, results)
+
+
+def changes(results: list[Graded], framework: str) -> tuple[int, int]:
+    """Count the questions right only plain, and right only adaptive."""
+    right = {(r.question.id, r.mode): r.right for r in results if r.framework == framework}
+    pairs = [(right[i, "plain"], right[i, "adaptive"]) for i, mode in right if mode == "plain"]
+    return sum(a and not b for a, b in pairs), sum(b and not a for a, b in pairs)
+
+
+def _show_answers(console: Console, results: list[Graded]) -> None:
+    """Show the first answers that were cut: what was kept, and what plain decoding went on to say."""
+    texts = {(r.question.id, r.framework, r.mode): r for r in results}
+    shown = 0
+    for result in results:
+        if shown == _SHOWN or (result.framework, result.mode) != ("langchain", "adaptive"):
+            continue
+        plain = texts[result.question.id, "langchain", "plain"].answer.text
+        kept = result.answer.text
+        if not plain.startswith(kept) or len(plain) == len(kept):
+            continue
+        shown += 1
+        rest = " ".join(plain[len(kept) :].split())
+        rest = rest if len(rest) < 280 else rest[:280] + " ..."
+        mark = "right" if result.right else "wrong"
+        gold = " / ".join(result.question.answers)
+        console.print(f"\n[bold]{escape(result.question.question)}[/] ({mark}; {escape(gold)})")
+        console.print(
+            f"  {escape(kept)} [bold red]|cut: {escape(result.answer.reason)}|[/] "
+            f"[dim]{escape(rest)}[/]"
+        )
+
+
+def _ordered(results: list[Graded]) -> list[Graded]:
+    return sorted(results, key=lambda r: (r.framework, r.mode != "plain"))

@@ -44,7 +44,7 @@ def demo(
     ] = False,
     max_tokens: Annotated[
         int, typer.Option(min=1, help="The fixed budget of the plain runs, tokens.")
-    ] = 128,
+    ] = 96,
     profile: Annotated[
         str, typer.Option(help="realtime_chat, balanced, high_stakes or batch.")
     ] = "realtime_chat",

@@ -227,11 +227,8 @@ def test_chunking_changes_nothing(text: str, places: list[int]) -> None:
 @given(texts, texts)
 def test_marks_do_not_see_the_future(text: str, more: str) -> None:
     """What follows changes no mark that was already given."""
-    longer = Segmenter()
-    marks = [piece for step in cut(text, []) for piece in Segmenter().feed(step)]
-    assert marks == [*longer.feed(*cut(text, []))]
-    both = merged(segment(cut(text + more, [])))
-    assert merged(marks)[:-1] == both[: len(merged(marks)) - 1]
+    so_far = merged([*Segmenter().feed(Step(text, tokens=len(text)))])[:-1]
+    assert so_far == merged(segment(cut(text + more, [])))[: len(so_far)]
 
 
 @given(texts, st.lists(st.integers(0, 400), max_size=8), st.integers(0, 50))
@@ -319,15 +316,30 @@ def test_a_change_of_channel_ends_the_text() -> None:
 
 @pytest.mark.parametrize(
     "unit",
-    ["word ", " ", "\n", ".", '"', "[", "`", "1", "。", "\\", "a.", '{"a": [1, "b c"]}\n']
-    + [" " * (LONG_RUN - 1) + "a", "It is so, and it was ever so. "],
+    [
+        *(
+            "word ",
+            " ",
+            "\n",
+            ".",
+            '"',
+            "[",
+            "`",
+            "1",
+            "。",
+            "\\",
+            "a.",
+            " " * (LONG_RUN - 1) + "a",
+        ),
+        *("It is so, and it was ever so. ", '{"name": ["Ada", "Grace"], "id": 17}\n'),
+    ],
 )
 def test_a_megabyte_takes_linear_time(unit: str) -> None:
-    """One chunk of a million characters, whatever it is made of, is cut within two seconds."""
+    """One chunk of a million characters, whatever it is made of, is cut in two seconds of work."""
     text = unit * (1_000_000 // len(unit))
-    start = time.perf_counter()
+    start = time.process_time()
     pieces = segment([Step(text, tokens=len(text))])
-    assert time.perf_counter() - start < 2
+    assert time.process_time() - start < 2
     assert len(text) == sum(len(piece.text) for piece in pieces)
 
 

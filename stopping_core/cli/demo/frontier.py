@@ -20,7 +20,7 @@ from stopping_core.types import Request, Step
 if TYPE_CHECKING:
     from stopping_core.cli.demo.run import Graded
 
-BUDGETS = (8, 16, 24, 32, 48, 64, 96, 128)
+BUDGETS = (8, 16, 24, 32, 48, 64, 80)
 
 
 def replay(policy: Policy, pieces: tuple[str, ...]) -> tuple[str, int]:

@@ -15,10 +15,8 @@ from stopping_core.cli.demo.corpus import Bm25Index, Passage
 from stopping_core.stopping import AdaptiveStopping
 from stopping_core.types import Completion, Request
 
-PROMPT = (
-    "Read the passage and answer the question.\n\nPassage: {context}\n\n"
-    "Question: {question}\nAnswer:"
-)
+PROMPT = "{context}\n\nAccording to the text above, {question}"
+"""The passage comes first, so that a server's prefix cache can keep it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -283,6 +283,9 @@ class Session:
         billed = self._usage
         generated = billed.generated if billed is not None else self._tokens
         prompt = billed.prompt if billed is not None else None
+        if prompt is not None and self._call.kind == "first":
+            # What the prompt takes of the context window is known from here on.
+            self.request = replace(self.request, prompt_tokens=prompt)
         if prompt is None and self.request.prompt_tokens is not None:
             prompt = self.request.prompt_tokens + (self.ledger.kept if self._call.prefill else 0)
         self.ledger.estimated = billed is None or (self.ledger.estimated and len(self.ledger) > 0)

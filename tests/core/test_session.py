@@ -293,6 +293,21 @@ def test_the_provider_counts_where_it_does() -> None:
     assert (done.usage.prompt, done.usage.generated, done.usage.estimated) == (50, 9, False)
 
 
+def test_the_first_calls_usage_bounds_the_next_ones() -> None:
+    """Once the provider has said how long the prompt is, growth stops where the context ends."""
+    usage = Usage(prompt=95, generated=2, estimated=False)
+    first = [Step("a"), Step(" b"), Step("", 0, finish_reason="length", usage=usage)]
+    model = ScriptedModel(first, words(" c d e f"))
+    done = go(
+        model,
+        policy=Never(),
+        budget=GeometricBudget(first=2, growth=10),
+        request=Request(context_window=100),
+    )
+    assert [a.budget for a in done.attempts] == [2, 5]
+    assert done.text == "a b c d e"
+
+
 def test_re_read_tokens_are_booked() -> None:
     """A second call reads the prompt and the prefix again."""
     model = ScriptedModel(words("a b c d e f"), words(" e f."))

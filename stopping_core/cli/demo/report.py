@@ -39,7 +39,7 @@ def show(console: Console, results: list[Graded], rows: list[dict[str, Any]]) ->
     """Print the table, the savings, and a few answers with the cut marked."""
     table = Table(title=f"{rows[0]['questions']} questions, the same model and passages")
     for name in ("framework", "mode"):
-        table.add_column(name)
+        table.add_column(name, no_wrap=True)
     for name in ("tokens", "seconds", "right", "F1", "retries"):
         table.add_column(name, justify="right")
     table.add_column("ended by")

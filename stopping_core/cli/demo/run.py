@@ -84,6 +84,8 @@ def _ask_all(
     so that no setup pays for the others; the setups take turns in going first.
     """
     results: list[Graded] = []
+    for _, stack in setups:
+        stack.ask(questions[0].question)  # untimed: imports, connections, the first use of all
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     with Progress(*columns, TimeRemainingColumn(), console=console) as progress:
         task = progress.add_task("Asking", total=len(questions) * len(setups))

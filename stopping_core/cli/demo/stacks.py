@@ -224,6 +224,8 @@ class LlamaIndexStack:
             temperature=0.0,
             max_retries=0,
             max_tokens=self.max_tokens,
+            # The wrapped model always streams; the provider's own count comes only when asked for.
+            additional_kwargs={"stream_options": {"include_usage": True}} if self.stopping else {},
         )
         if self.stopping is not None:
             from llama_index.llms.stopping import adaptive_llm

@@ -1,0 +1,293 @@
+"""The LLM that stops an inner LLM when its answer is done, and continues it when it is not."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import aclosing, closing
+from typing import Annotated, Any, Self, TypeGuard
+
+from llama_index.core.base.llms.types import (
+    ChatMessage,
+    ChatResponse,
+    ChatResponseAsyncGen,
+    ChatResponseGen,
+    CompletionResponse,
+    CompletionResponseAsyncGen,
+    CompletionResponseGen,
+    LLMMetadata,
+)
+from llama_index.core.llms.callbacks import llm_chat_callback, llm_completion_callback
+from llama_index.core.llms.function_calling import FunctionCallingLLM
+from llama_index.core.llms.llm import LLM
+from pydantic import Field, GetPydanticSchema, SerializeAsAny, field_serializer, model_validator
+from pydantic_core import core_schema
+
+from llama_index.llms.stopping.messages import Asked, Reply
+from llama_index.llms.stopping.source import Source, is_untouched
+from stopping_core.retry import arun, astream, run, stream
+from stopping_core.session import Session
+from stopping_core.stopping import AdaptiveStopping
+
+_SHARED = (
+    "completion_to_prompt",
+    "messages_to_prompt",
+    "output_parser",
+    "pydantic_program_mode",
+    "query_wrapper_prompt",
+    "system_prompt",
+)
+
+_AS_IT_IS = GetPydanticSchema(  # or pydantic would look for a schema of every policy
+    lambda source, handler: core_schema.is_instance_schema(source),
+    lambda schema, handler: {"type": "object", "title": AdaptiveStopping.__name__},
+)
+
+
+class AdaptiveLLM(LLM):
+    """Wraps any LLM: cuts an answer where it is done, and continues it where it is not complete.
+
+    All kinds of generation run on the inner LLM's streams, so that a cut saves what would follow;
+    an inner LLM that does not stream can only be checked and continued. Calls that offer tools or
+    constrain the form of the answer, and structured prediction, go to the inner LLM untouched.
+
+    What was done is told under ``"stopping"`` in the response's ``raw``, which is otherwise the
+    provider's last chunk as a dict, and in its ``additional_kwargs``; of a stream, in those of its
+    last response. The inner LLM's settings that shape prompts hold here too, unless given anew.
+
+    Limits: the inner LLM's own ``max_tokens`` gives way to the granted budget while the mode is
+    ``active``, and its own ``max_retries`` multiply the attempts, so set them to 0. Its events and
+    callbacks fire for every call beside this LLM's own, and a cut shows there as a
+    ``GeneratorExit``. Token logprobs are not gathered into the response. Tokens are counted by the
+    provider only where its streams say so (for OpenAI's class, ask for it with
+    ``additional_kwargs={"stream_options": {"include_usage": True}}``), and never after a cut.
+
+    Args:
+        llm: The inner LLM. Where it calls functions, use :func:`adaptive_llm`.
+        stopping: What to do.
+        prefill: Whether the server continues a last assistant message, as llama.cpp and vLLM do.
+            If not, a user turn asks the model to go on, and what it repeats is removed.
+        prefill_kwargs: Passed to the calls that end in such a message; vLLM needs
+            ``{"extra_body": {"continue_final_message": True, "add_generation_prompt": False}}``.
+        budget_keyword: What the inner LLM calls its limit on output tokens.
+        resample_kwargs: Passed to the calls after a loop or a useless answer, which must differ.
+    """
+
+    llm: SerializeAsAny[LLM] = Field(description="The inner LLM.", repr=False)
+    stopping: Annotated[AdaptiveStopping, _AS_IT_IS] = Field(
+        description="When to cut, what is complete, and what to do about it.", exclude=True
+    )
+    prefill: bool = Field(
+        default=False, description="Whether the server continues a last assistant message."
+    )
+    prefill_kwargs: dict[str, Any] = Field(
+        default_factory=dict,
+        description="Passed to calls that end in an assistant message.",
+        exclude=True,
+        repr=False,
+    )
+    budget_keyword: str = Field(
+        default="max_tokens", description="What the inner LLM calls its limit on output tokens."
+    )
+    resample_kwargs: dict[str, Any] = Field(
+        default_factory=lambda: {"temperature": 0.7},
+        description="Passed to calls that must come out differently.",
+        exclude=True,
+        repr=False,
+    )
+
+    @classmethod
+    def class_name(cls) -> str:
+        return "adaptive_llm"
+
+    @property
+    def metadata(self) -> LLMMetadata:
+        """The inner LLM's, unchanged: a retry's budget must not shrink the retrieved context."""
+        return self.llm.metadata
+
+    def to_payload(self) -> dict[str, Any]:
+        """Describe it for events and callbacks, without credentials."""
+        inner = self.llm.to_payload()
+        return {**super().to_payload(), "llm": inner, "mode": self.stopping.mode}
+
+    @field_serializer("llm")
+    def _describe(self, llm: LLM) -> dict[str, Any]:
+        """The inner LLM in a dump: what events get, for its own dump would hold its API key."""
+        return llm.to_payload()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _share(cls, data: Any) -> Any:
+        """Take the settings that shape prompts from the inner LLM."""
+        if not isinstance(data, Mapping) or not isinstance(inner := data.get("llm"), LLM):
+            return data
+        return {**{name: getattr(inner, name) for name in _SHARED}, **data}
+
+    @model_validator(mode="after")
+    def _check_inner(self) -> Self:
+        if isinstance(self.llm, AdaptiveLLM):
+            raise ValueError("llm must be an LLM that is not adaptive yet")
+        if calls_functions(self.llm) != isinstance(self, FunctionCallingLLM):
+            raise ValueError(
+                f"llm of {type(self).__name__} must "
+                f"{'' if isinstance(self, FunctionCallingLLM) else 'not '}call functions, "
+                f"got {type(self.llm).__name__}: adaptive_llm() chooses the class that fits"
+            )
+        return self
+
+    # -- chat
+
+    @llm_chat_callback()
+    def chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponse:
+        """Answer messages."""
+        if is_untouched(self.llm, kwargs):
+            return self.llm.chat(messages, **kwargs)
+        source, session = self._begin(messages, kwargs)
+        completion = run(session, source.steps)
+        return Reply.to(completion).chat(source.last, completion, streamed=False)
+
+    @llm_chat_callback()
+    def stream_chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponseGen:
+        """Answer messages as a stream. What was yielded is never taken back."""
+        if is_untouched(self.llm, kwargs):
+            return self.llm.stream_chat(messages, **kwargs)
+
+        def generate() -> ChatResponseGen:
+            source, session = self._begin(messages, kwargs, streaming=True)
+            reply = Reply()
+            with closing(stream(session, source.steps)) as emissions:
+                for emission in emissions:
+                    reply.add(emission)
+                    yield reply.chat(source.last)
+            yield reply.chat(source.last, session.completion)
+
+        return generate()
+
+    @llm_chat_callback()
+    async def achat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponse:
+        """Answer messages."""
+        if is_untouched(self.llm, kwargs):
+            return await self.llm.achat(messages, **kwargs)
+        source, session = self._begin(messages, kwargs)
+        completion = await arun(session, source.asteps)
+        return Reply.to(completion).chat(source.last, completion, streamed=False)
+
+    @llm_chat_callback()
+    async def astream_chat(
+        self, messages: Sequence[ChatMessage], **kwargs: Any
+    ) -> ChatResponseAsyncGen:
+        """Answer messages as a stream. What was yielded is never taken back."""
+        if is_untouched(self.llm, kwargs):
+            return await self.llm.astream_chat(messages, **kwargs)
+
+        async def generate() -> ChatResponseAsyncGen:
+            source, session = self._begin(messages, kwargs, streaming=True)
+            reply = Reply()
+            async with aclosing(astream(session, source.asteps)) as emissions:
+                async for emission in emissions:
+                    reply.add(emission)
+                    yield reply.chat(source.last)
+            yield reply.chat(source.last, session.completion)
+
+        return generate()
+
+    # -- completion
+
+    @llm_completion_callback()
+    def complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponse:
+        """Complete a prompt."""
+        if is_untouched(self.llm, kwargs):
+            return self.llm.complete(prompt, formatted=formatted, **kwargs)
+        source, session = self._begin(prompt, {**kwargs, "formatted": formatted})
+        completion = run(session, source.steps)
+        return Reply.to(completion).completion(source.last, completion, streamed=False)
+
+    @llm_completion_callback()
+    def stream_complete(
+        self, prompt: str, formatted: bool = False, **kwargs: Any
+    ) -> CompletionResponseGen:
+        """Complete a prompt as a stream. What was yielded is never taken back."""
+        if is_untouched(self.llm, kwargs):
+            return self.llm.stream_complete(prompt, formatted=formatted, **kwargs)
+
+        def generate() -> CompletionResponseGen:
+            given = {**kwargs, "formatted": formatted}
+            source, session = self._begin(prompt, given, streaming=True)
+            reply = Reply()
+            with closing(stream(session, source.steps)) as emissions:
+                for emission in emissions:
+                    reply.add(emission)
+                    yield reply.completion(source.last)
+            yield reply.completion(source.last, session.completion)
+
+        return generate()
+
+    @llm_completion_callback()
+    async def acomplete(
+        self, prompt: str, formatted: bool = False, **kwargs: Any
+    ) -> CompletionResponse:
+        """Complete a prompt."""
+        if is_untouched(self.llm, kwargs):
+            return await self.llm.acomplete(prompt, formatted=formatted, **kwargs)
+        source, session = self._begin(prompt, {**kwargs, "formatted": formatted})
+        completion = await arun(session, source.asteps)
+        return Reply.to(completion).completion(source.last, completion, streamed=False)
+
+    @llm_completion_callback()
+    async def astream_complete(
+        self, prompt: str, formatted: bool = False, **kwargs: Any
+    ) -> CompletionResponseAsyncGen:
+        """Complete a prompt as a stream. What was yielded is never taken back."""
+        if is_untouched(self.llm, kwargs):
+            return await self.llm.astream_complete(prompt, formatted=formatted, **kwargs)
+
+        async def generate() -> CompletionResponseAsyncGen:
+            given = {**kwargs, "formatted": formatted}
+            source, session = self._begin(prompt, given, streaming=True)
+            reply = Reply()
+            async with aclosing(astream(session, source.asteps)) as emissions:
+                async for emission in emissions:
+                    reply.add(emission)
+                    yield reply.completion(source.last)
+            yield reply.completion(source.last, session.completion)
+
+        return generate()
+
+    # -- structured prediction, which belongs to the inner LLM
+
+    def structured_predict(self, *args: Any, **kwargs: Any) -> Any:
+        """Delegate to the inner LLM, uncut."""
+        return self.llm.structured_predict(*args, **kwargs)
+
+    async def astructured_predict(self, *args: Any, **kwargs: Any) -> Any:
+        """Delegate to the inner LLM, uncut."""
+        return await self.llm.astructured_predict(*args, **kwargs)
+
+    def stream_structured_predict(self, *args: Any, **kwargs: Any) -> Any:
+        """Delegate to the inner LLM, uncut."""
+        return self.llm.stream_structured_predict(*args, **kwargs)
+
+    async def astream_structured_predict(self, *args: Any, **kwargs: Any) -> Any:
+        """Delegate to the inner LLM, uncut."""
+        return await self.llm.astream_structured_predict(*args, **kwargs)
+
+    def _begin(
+        self, asked: Asked, kwargs: dict[str, Any], *, streaming: bool = False
+    ) -> tuple[Source, Session]:
+        source = Source(
+            self.llm,
+            asked,
+            kwargs,
+            prefill=self.prefill,
+            prefill_kwargs=self.prefill_kwargs,
+            budget_keyword=self.budget_keyword,
+            resample_kwargs=self.resample_kwargs,
+        )
+        session = Session(
+            self.stopping, source.request, streaming=streaming, prefill=source.continues
+        )
+        return source, session
+
+
+def calls_functions(llm: LLM) -> TypeGuard[FunctionCallingLLM]:
+    """Whether an LLM calls functions: its class can, and its model does."""
+    return isinstance(llm, FunctionCallingLLM) and llm.metadata.is_function_calling_model

@@ -1,0 +1,119 @@
+"""Hang up on a model whose LlamaIndex generator does not do it when it is closed.
+
+Several integrations iterate their client's stream without a ``with`` block. Closing their generator
+then leaves the connection open, held by a reference cycle, and the server generates, and bills, on.
+"""
+
+from __future__ import annotations
+
+import gc
+import inspect
+import logging
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterable,
+    AsyncIterator,
+    Generator,
+    Iterable,
+    Iterator,
+)
+from contextlib import asynccontextmanager, contextmanager
+from types import AsyncGeneratorType, CoroutineType, GeneratorType
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+logger = logging.getLogger(__name__)
+
+_SUSPENDED = (GeneratorType, AsyncGeneratorType, CoroutineType)
+
+
+@contextmanager
+def hanging_up(stream: Iterable[T]) -> Iterator[Iterable[T]]:
+    """Read a stream in a ``with`` block that hangs up at its end, as :func:`hang_up` does.
+
+    Iterate it with a loop and not with ``yield from``, which would close the stream on its way out
+    before it can be looked into.
+    """
+    try:
+        yield stream
+    finally:
+        hang_up(stream)
+
+
+@asynccontextmanager
+async def ahanging_up(stream: AsyncIterable[T]) -> AsyncIterator[AsyncIterable[T]]:
+    """Do what :func:`hanging_up` does, for an async stream."""
+    try:
+        yield stream
+    finally:
+        await ahang_up(stream)
+
+
+def hang_up(stream: Iterable[Any]) -> None:
+    """Close every connection that a suspended stream holds, then the stream itself.
+
+    Does nothing where the stream has ended. A connection that cannot be closed is logged and not
+    raised: the text that was received stands, whatever the server goes on doing.
+
+    Args:
+        stream: What the LLM's stream method returned.
+    """
+    for client in _client_streams(stream):
+        try:
+            closing = _closer(client)()
+            if inspect.iscoroutine(closing):  # an async client in a sync stream: not ours to await
+                closing.close()
+        except Exception as error:
+            _log(error)
+    if isinstance(stream, Generator):
+        stream.close()
+
+
+async def ahang_up(stream: AsyncIterable[Any]) -> None:
+    """Do what :func:`hang_up` does, for an async stream."""
+    for client in _client_streams(stream):
+        try:
+            closing = _closer(client)()
+            if inspect.isawaitable(closing):
+                await closing
+        except Exception as error:
+            _log(error)
+    if isinstance(stream, AsyncGenerator):
+        await stream.aclose()
+
+
+def _client_streams(stream: Any) -> Iterator[Any]:
+    """Find the client's streams in the frames of a suspended generator.
+
+    A generator keeps what it iterates on its frame's stack, which only the garbage collector can
+    see. Only generators are looked into, so what is found belongs to this stream and no other.
+    A client's stream is told by its shape: an object that holds its HTTP ``response``, as those of
+    the OpenAI, Anthropic and Mistral clients do.
+    """
+    seen = {id(stream)}
+    frontier = [stream]
+    while frontier:
+        for found in gc.get_referents(frontier.pop()):
+            if id(found) in seen:
+                continue
+            seen.add(id(found))
+            if isinstance(found, _SUSPENDED):
+                frontier.append(found)
+            elif not isinstance(found, type) and _response(found) is not None:
+                yield found
+
+
+def _response(client: Any) -> Any:
+    """The HTTP response that a client's stream holds; properties are not touched."""
+    response = getattr(client, "__dict__", {}).get("response")
+    return response if callable(getattr(response, "close", None)) else None
+
+
+def _closer(client: Any) -> Any:
+    close = getattr(client, "close", None)
+    return close if callable(close) else _response(client).close
+
+
+def _log(error: Exception) -> None:
+    logger.warning("could not hang up, so the server may generate on: %r", error)

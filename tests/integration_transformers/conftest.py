@@ -1,0 +1,149 @@
+"""A tiny random model with a byte-level tokenizer, a way to script it, and the real model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from transformers import (
+    LlamaConfig,
+    LlamaForCausalLM,
+    LogitsProcessor,
+    PreTrainedTokenizerBase,
+    PreTrainedTokenizerFast,
+)
+
+from stopping_core import Call
+from transformers_stopping import load
+
+CHAT = (
+    "{% for m in messages %}<|{{ m['role'] }}|>{{ m['content'] }}"
+    "{% if not loop.last or m['role'] != 'assistant' %}<eos>{% endif %}{% endfor %}"
+    "{% if add_generation_prompt %}<|assistant|>{% endif %}"
+)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> None:
+    """With as many threads as cores, everything slows down as soon as anything else runs."""
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def tokenizer() -> PreTrainedTokenizerBase:
+    """One token a byte: 0 pads, 1 ends, the bytes follow."""
+    vocabulary = {"<pad>": 0, "<eos>": 1}
+    for letter in sorted(pre_tokenizers.ByteLevel.alphabet()):
+        vocabulary[letter] = len(vocabulary)
+    made = Tokenizer(models.BPE(vocabulary, []))
+    made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    made.decoder = decoders.ByteLevel()
+    wrap: Any = PreTrainedTokenizerFast
+    tokenizer: PreTrainedTokenizerBase = wrap(
+        tokenizer_object=made,
+        eos_token="<eos>",
+        pad_token="<pad>",
+        padding_side="left",
+        chat_template=CHAT,
+    )
+    return tokenizer
+
+
+@pytest.fixture(scope="session")
+def model(tokenizer: PreTrainedTokenizerBase) -> LlamaForCausalLM:
+    """Two layers with large random weights, so that what it says varies."""
+    torch.manual_seed(7)
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=512,
+        initializer_range=0.6,
+        pad_token_id=0,
+        bos_token_id=None,
+        eos_token_id=1,
+    )
+    made = LlamaForCausalLM(config)
+    made.train(False)
+    return made
+
+
+class Script(LogitsProcessor):
+    """Makes any model say the given texts, one a row, and then end."""
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, width: int, texts: list[str]) -> None:
+        self.width = width
+        self.rows = [tokenizer(text)["input_ids"] + [1] for text in texts]
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        pushed = scores.clone()
+        said = input_ids.shape[1] - self.width
+        for index, row in enumerate(self.rows):
+            pushed[index, row[said] if said < len(row) else 1] += 1e4
+        return pushed
+
+
+@pytest.fixture
+def script(tokenizer: PreTrainedTokenizerBase) -> Callable[..., list[LogitsProcessor]]:
+    """Make logits processors under which the rows say the texts after a prompt of that width."""
+
+    def make(width: int, *texts: str) -> list[LogitsProcessor]:
+        return [Script(tokenizer, width, list(texts))]
+
+    return make
+
+
+class Counter:
+    """Counts forward passes and the tokens that they read."""
+
+    def __init__(self) -> None:
+        self.read: list[int] = []
+
+    def __call__(self, module: Any, args: Any, kwargs: dict[str, Any], output: Any) -> None:
+        self.read.append(int(kwargs["input_ids"].shape[1]))
+
+
+@pytest.fixture
+def count() -> Any:
+    """Count the forward passes of a model, until the test ends."""
+    handles = []
+
+    def start(model: Any) -> Counter:
+        counter = Counter()
+        handles.append(model.register_forward_hook(counter, with_kwargs=True))
+        return counter
+
+    yield start
+    for handle in handles:
+        handle.remove()
+
+
+@pytest.fixture
+def call() -> Callable[..., Call]:
+    """Make a call as a session would."""
+
+    def make(kind: Any = "first", attempt: int = 1, tokens: int | None = 32, **more: Any) -> Call:
+        if "prefix" in more:
+            more.setdefault("prefill", more["prefix"])
+        return Call(kind, attempt, tokens, **more)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def embedded() -> Any:
+    """The embedded model, converted once for this machine."""
+    return load()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark every test that uses the real model."""
+    for item in items:
+        if "embedded" in getattr(item, "fixturenames", ()):
+            item.add_marker("model")

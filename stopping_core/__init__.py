@@ -21,6 +21,7 @@ from stopping_core.protocols import (
     Policy,
     Signal,
 )
+from stopping_core.report import report
 from stopping_core.retry import arun, astream, is_transient, run, stream
 from stopping_core.session import Emission, Session
 from stopping_core.stitch import stitch
@@ -72,6 +73,7 @@ __all__ = [
     "arun",
     "astream",
     "is_transient",
+    "report",
     "run",
     "stitch",
     "stream",

@@ -31,6 +31,13 @@ from stopping_core.types import (
 )
 
 
+_GO_ON = (
+    "Your last message broke off. Go on exactly where it stopped, with the very next word. Repeat "
+    "nothing of it and add no remark."
+)
+_ANSWER_NOW = "Stop thinking here and give only the final answer."
+
+
 class Emission(NamedTuple):
     """What a step gives the user: settled answer text, reasoning text, and whether to hang up now."""
 
@@ -366,6 +373,7 @@ class Session:
             max_tokens=tokens,
             prefix=prefix,
             prefill=prefill,
+            turn=(_ANSWER_NOW if kind == "close_reasoning" else _GO_ON) if prefill else "",
             resample=kind == "reseed" or (kind == "restart" and not self.ledger.attempts[-1].error),
         )
 

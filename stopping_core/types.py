@@ -64,7 +64,7 @@ class Step:
         margin: Probability of the best token minus that of the second, in [0, 1], likewise.
         channel: ``"reasoning"`` for text inside the thinking part.
         finish_reason: The provider's word for why it ended, on the last chunk only.
-        usage: The provider's own count of tokens for this call, on the last chunk only.
+        usage: The provider's own count of tokens for this call so far; the last one stands.
         boundary: What ends here. Set by the segmenter, on steps without text; backends leave it.
         raw: The provider's own chunk, passed through untouched.
     """
@@ -195,6 +195,8 @@ class Call:
         prefix: Answer text that is kept and must not be generated again.
         prefill: What the last assistant message has to begin with: the prefix, with the reasoning
             in its tags before it where there is any.
+        turn: What to ask a model that takes no prefill, in a user turn after the prefill; ``""`` at
+            a call that begins anew.
         resample: True where the same greedy run would only fail again: sample, with another seed.
     """
 
@@ -203,6 +205,7 @@ class Call:
     max_tokens: int | None
     prefix: str = ""
     prefill: str = ""
+    turn: str = ""
     resample: bool = False
 
 

@@ -156,11 +156,11 @@ class CountingServer:
 
     def _begin(self, call: ServedCall) -> Script:
         with self._lock:
-            number = len(self.calls)
             self.calls.append(call)
+            number = len(self.calls)
         if callable(self._scripts):
             return self._scripts(call.body)
-        script = self._scripts[min(number, len(self._scripts) - 1)]
+        script = self._scripts[min(number, len(self._scripts)) - 1]
         return script if isinstance(script, Script) else Script(script)
 
 
@@ -268,16 +268,11 @@ def _is_chat(call: ServedCall) -> bool:
     return call.path.endswith("/chat/completions")
 
 
-def _limit(call: ServedCall) -> int | None:
-    limit = call.body.get("max_completion_tokens") or call.body.get("max_tokens")
-    return int(limit) if limit is not None else None
-
-
 def _chunks(
     call: ServedCall, script: Script
 ) -> Iterator[tuple[str, list[str], list[float] | None]]:
     """The script in stream chunks, as far as the budget goes: channel, tokens, logprobs."""
-    left = _limit(call)
+    left = call.body.get("max_completion_tokens") or call.body.get("max_tokens")
     for channel, tokens in (("reasoning", script.reasoning), ("answer", script.tokens)):
         size = script.per_chunk
         for start in range(0, len(tokens), size):
@@ -311,7 +306,6 @@ def _logprobs(
     if values is None or not call.body.get("logprobs"):
         return None
     top = int(call.body.get("top_logprobs") or 0)
-    pairs = list(zip(tokens, values, strict=True))
     if not _is_chat(call):
         return {"tokens": list(tokens), "token_logprobs": list(values)}
     return {
@@ -325,7 +319,7 @@ def _logprobs(
                     for k in range(top)
                 ],
             }
-            for token, value in pairs
+            for token, value in zip(tokens, values, strict=True)
         ]
     }
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import Any, TypeAlias
 
 from llama_index.core.base.llms.types import (
@@ -25,17 +25,12 @@ from llama_index.llms.stopping.provider import (
     tokens_of,
     usage_of,
 )
+from stopping_core.report import report
 from stopping_core.session import Emission
 from stopping_core.types import Call, Completion, Request, Step, Usage
 
 Response: TypeAlias = ChatResponse | CompletionResponse
 Asked: TypeAlias = str | Sequence[ChatMessage]
-
-GO_ON = (
-    "Your last message broke off. Go on with it from exactly where it stopped. "
-    "Repeat nothing of it and add no remark."
-)
-ANSWER_NOW = "Stop thinking here and give only the final answer."
 
 _CHARACTERS_PER_TOKEN = 4  # where a whole text comes in one piece, uncounted
 
@@ -84,9 +79,8 @@ def to_go_on(messages: Sequence[ChatMessage], call: Call, *, prefill: bool) -> l
             stands as an assistant message and a user turn asks to go on.
     """
     if not prefill:
-        turn = ANSWER_NOW if call.kind == "close_reasoning" else GO_ON
         said = ChatMessage(role=MessageRole.ASSISTANT, content=call.prefix or call.prefill)
-        return [*messages, said, ChatMessage(role=MessageRole.USER, content=turn)]
+        return [*messages, said, ChatMessage(role=MessageRole.USER, content=call.turn)]
     before, begun = list(messages), call.prefill
     if before and before[-1].role == MessageRole.ASSISTANT:  # the caller began the answer already
         begun = (before.pop().content or "") + begun
@@ -231,24 +225,6 @@ class Reply:
             raw = {**as_dict(raw), "stopping": told}
             extra |= {**_token_counts(completion.usage), "stopping": told}
         return {"raw": raw, "delta": delta, "additional_kwargs": extra}
-
-
-def report(completion: Completion) -> dict[str, Any]:
-    """Say what was done as plain values that JSON can hold, without the text itself."""
-    would_stop = completion.would_stop
-    return {
-        "mode": completion.mode,
-        "reason": completion.reason,
-        "complete": completion.complete,
-        "verdict": completion.verdict.reason,
-        "finish_reason": completion.finish_reason,
-        "tokens": asdict(completion.usage),
-        "seconds": round(completion.seconds, 3),
-        "attempts": [asdict(attempt) for attempt in completion.attempts],
-        "would_stop": asdict(would_stop) | {"boundary": int(would_stop.boundary)}
-        if would_stop is not None
-        else None,
-    }
 
 
 def _token_counts(usage: Usage) -> dict[str, int]:

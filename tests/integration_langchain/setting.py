@@ -1,0 +1,54 @@
+"""What the tests share: a policy with a known cut, models on a server, six ways to call them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+from langchain_core.runnables import Runnable
+from langchain_openai import ChatOpenAI
+from pydantic import SecretStr
+
+from stopping_core import AdaptiveStopping, Boundary
+from stopping_core.policies import Threshold
+from stopping_core.signals import Sentences
+from tests.support.sse_server import CountingServer
+
+TOKENS = ["Paris", " is", " the", " capital", ".", " It", *(f" is{n}" for n in range(54))]
+CUT = "Paris is the capital."
+DECIDED = 6
+"""Tokens until the first sentence is known to have ended."""
+
+FIRST_SENTENCE = AdaptiveStopping(
+    policy=Threshold(Sentences(), at_least=1, at=Boundary.SENTENCE, reason="sentence"),
+    backoff=(0.0, 0.0),
+)
+
+
+def openai(server: CountingServer, **settings: Any) -> ChatOpenAI:
+    """A ChatOpenAI on the server, without retries of its own."""
+    return ChatOpenAI(
+        base_url=server.base_url,
+        model=server.model,
+        api_key=SecretStr("none"),
+        max_retries=0,
+        **settings,
+    )
+
+
+async def _astream(chain: Runnable[Any, Any], question: Any) -> list[Any]:
+    return [chunk async for chunk in chain.astream(question)]
+
+
+Ask = Callable[[Runnable[Any, Any], Any], list[Any]]
+
+WAYS: dict[str, Ask] = {
+    "invoke": lambda chain, question: [chain.invoke(question)],
+    "stream": lambda chain, question: ["".join(chain.stream(question))],
+    "batch": lambda chain, question: chain.batch([question] * 3),
+    "ainvoke": lambda chain, question: [asyncio.run(chain.ainvoke(question))],
+    "astream": lambda chain, question: ["".join(asyncio.run(_astream(chain, question)))],
+    "abatch": lambda chain, question: asyncio.run(chain.abatch([question] * 3)),
+}
+"""Ways to call a chain that ends in text; each returns the texts."""

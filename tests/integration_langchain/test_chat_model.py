@@ -1,0 +1,345 @@
+"""The wrapper: what it sends, what it returns, what it leaves alone."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from langchain_core.caches import InMemoryCache
+from langchain_core.callbacks import CallbackManagerForLLMRun
+from langchain_core.language_models import BaseChatModel, FakeListChatModel
+from langchain_core.messages import (
+    AIMessage,
+    AIMessageChunk,
+    BaseMessage,
+    HumanMessage,
+    SystemMessage,
+)
+from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
+from langchain_core.rate_limiters import InMemoryRateLimiter
+from langchain_core.tools import tool
+from pydantic import BaseModel
+
+from langchain_stopping import AdaptiveChatModel
+from stopping_core import AdaptiveStopping, BudgetExhausted, TransportFailed
+from stopping_core.budgets import GeometricBudget
+from stopping_core.policies import Never
+from tests.integration_langchain.setting import CUT, FIRST_SENTENCE, TOKENS, openai
+from tests.support.sse_server import PROMPT_TOKENS, CountingServer, Script
+
+SMALL = FIRST_SENTENCE.replace(policy=Never(), budget=GeometricBudget(first=4))
+TEXT = ["One", " two", " three", " four", " five", " six", " seven", "."]
+
+
+def wrapped(server: CountingServer, stopping: AdaptiveStopping, **settings: Any) -> Any:
+    return AdaptiveChatModel(inner=openai(server), stopping=stopping, **settings)
+
+
+@pytest.mark.parametrize("way", ["invoke", "stream", "ainvoke", "astream"])
+@pytest.mark.parametrize("prefill", [True, False])
+def test_continues_what_ran_out_of_tokens(way: str, prefill: bool) -> None:
+    """A truncated answer comes back whole, and the ledger says what that cost."""
+    repeated = [] if prefill else [" two", " three", " four"]
+    with CountingServer([TEXT, [*repeated, *TEXT[4:]]]) as server:
+        stopping = SMALL.replace(budget=GeometricBudget(first=4, growth=3.0))
+        model = wrapped(server, stopping, prefill=prefill, prefill_kwargs={"extra_body": {"on": 1}})
+        answer = ask(model, way)
+        assert "".join(TEXT) == answer.content
+        first, second = server.requests
+        assert [4, 8] == [request["max_completion_tokens"] for request in (first, second)]
+        assert {"role": "assistant", "content": "".join(TEXT[:4])} == second["messages"][1]
+        assert [2 if prefill else 3, prefill] == [len(second["messages"]), "on" in second]
+    done = answer.response_metadata["stopping"]
+    assert ["first", "continue"] == [attempt["kind"] for attempt in done["attempts"]]
+
+
+def ask(model: BaseChatModel, way: str, **settings: Any) -> AIMessage:
+    async def gather() -> AIMessageChunk:
+        chunks = [chunk async for chunk in model.astream("Count.", **settings)]
+        return sum(chunks[1:], chunks[0])
+
+    if way == "stream":
+        chunks = list(model.stream("Count.", **settings))
+        return sum(chunks[1:], chunks[0])
+    if way == "astream":
+        return asyncio.run(gather())
+    if way == "ainvoke":
+        return asyncio.run(model.ainvoke("Count.", **settings))
+    return model.invoke("Count.", **settings)
+
+
+def test_a_limit_given_with_the_call_is_hard() -> None:
+    """All calls together stay within ``max_tokens``, and the answer is marked incomplete."""
+    with CountingServer([TEXT, TEXT[4:]]) as server:
+        answer = wrapped(server, SMALL, prefill=True).invoke("Count.", max_tokens=6)
+        assert [4, 2] == [request["max_completion_tokens"] for request in server.requests]
+        assert "One two three four five six" == answer.content
+        assert not answer.response_metadata["stopping"]["complete"]
+
+
+def test_the_profile_limits_the_budget() -> None:
+    """The model's own limit on output tokens is never exceeded."""
+    with CountingServer([TEXT]) as server:
+        inner = openai(server, profile={"max_output_tokens": 3})
+        model = AdaptiveChatModel(inner=inner, stopping=SMALL)
+        model.invoke("Count.")
+        assert [3] == [request["max_completion_tokens"] for request in server.requests]
+        assert {"max_output_tokens": 3} == model.profile
+
+
+def test_metadata_is_the_providers_and_ours() -> None:
+    """The provider's metadata is kept, ours is plain JSON beside it, usage is summed."""
+    with CountingServer([Script(TEXT, logprobs=[-0.5] * 8)]) as server:
+        inner = openai(server, stream_usage=True, logprobs=True, top_logprobs=2)
+        stopping = SMALL.replace(budget=GeometricBudget(first=64))
+        answer = AdaptiveChatModel(inner=inner, stopping=stopping).invoke("Count.")
+    metadata = answer.response_metadata
+    assert ["stop", server.model] == [metadata["finish_reason"], metadata["model_name"]]
+    assert TEXT == [entry["token"] for entry in metadata["logprobs"]["content"]]
+    usage = {"input_tokens": PROMPT_TOKENS, "output_tokens": 8, "total_tokens": PROMPT_TOKENS + 8}
+    assert usage == answer.usage_metadata
+    assert not metadata["stopping"]["tokens"]["estimated"]
+    assert metadata["stopping"] == json.loads(json.dumps(metadata["stopping"]))
+
+
+def test_a_cut_is_told_and_estimated() -> None:
+    """After a cut the count is ours, and says so."""
+    with CountingServer([TOKENS]) as server:
+        answer = wrapped(server, FIRST_SENTENCE).invoke("Which city?")
+    done = answer.response_metadata["stopping"]
+    assert ["sentence", True, "cut", "active"] == [
+        done[key] for key in ("reason", "complete", "finish_reason", "mode")
+    ]
+    assert [6, True] == [done["tokens"]["generated"], done["tokens"]["estimated"]]
+    assert 6 == answer.usage_metadata["output_tokens"]
+
+
+def test_shadow_changes_nothing_but_says_where() -> None:
+    """In shadow mode the call and its text are as without us; the cut is only reported."""
+    with CountingServer([TOKENS]) as server:
+        answer = wrapped(server, FIRST_SENTENCE.replace(mode="shadow")).invoke("Which city?")
+        assert "max_completion_tokens" not in server.requests[0]
+    assert "".join(TOKENS) == answer.content
+    would_stop = answer.response_metadata["stopping"]["would_stop"]
+    assert [len(CUT), "shadow"] == [
+        would_stop["offset"],
+        answer.response_metadata["stopping"]["mode"],
+    ]
+
+
+@pytest.mark.parametrize("way", ["invoke", "stream", "ainvoke", "astream"])
+def test_off_is_the_inner_model(way: str) -> None:
+    """Switched off, the wrapper passes the call on."""
+    with CountingServer([TOKENS]) as server:
+        answer = ask(wrapped(server, FIRST_SENTENCE.replace(mode="off")), way)
+    assert "".join(TOKENS) == answer.content
+    assert "stopping" not in answer.response_metadata
+
+
+@tool
+def weather(city: str) -> str:
+    """Say what the weather is."""
+    return city
+
+
+@pytest.mark.parametrize("way", ["invoke", "stream", "ainvoke", "astream"])
+def test_tool_calls_are_left_alone(way: str) -> None:
+    """A call with tools goes to the provider and comes back as it is."""
+    script = Script(['{"city":', ' "Paris."', "}"], tool="weather", finish_reason="tool_calls")
+    with CountingServer([script]) as server:
+        answer = ask(wrapped(server, FIRST_SENTENCE).bind_tools([weather]), way)
+        assert "max_completion_tokens" not in server.requests[0]
+    assert [{"city": "Paris."}] == [call["args"] for call in answer.tool_calls]
+    assert "stopping" not in answer.response_metadata
+
+
+@pytest.mark.parametrize("way", ["invoke", "stream", "ainvoke", "astream"])
+def test_a_tool_call_nobody_bound_comes_through(way: str) -> None:
+    """Tools that are bound inside the inner model call through the wrapper, and are not retried."""
+    script = Script(['{"city":', ' "Paris."', "}"], tool="weather", finish_reason="tool_calls")
+    with CountingServer([script]) as server:
+        answer = ask(wrapped(server, FIRST_SENTENCE), way)
+        assert 1 == len(server.calls)
+    assert [{"city": "Paris."}] == [call["args"] for call in answer.tool_calls]
+
+
+def test_structured_output_is_the_inner_models() -> None:
+    """Native structured output is asked for and parsed as without us."""
+
+    class City(BaseModel):
+        """A city."""
+
+        name: str
+
+    with CountingServer([['{"name": ', '"Paris"', "}"]]) as server:
+        model = wrapped(server, FIRST_SENTENCE).with_structured_output(City)
+        assert City(name="Paris") == model.invoke("Which city?")
+        assert "json_schema" == server.requests[0]["response_format"]["type"]
+
+
+def test_an_answer_that_the_model_ended_incomplete_is_started_over() -> None:
+    """Without streaming an unfinished JSON value is thrown away and sampled anew."""
+    with CountingServer([['{"a": 1'], ['{"a": 1}']]) as server:
+        answer = wrapped(server, SMALL).invoke("In JSON.")
+        assert '{"a": 1}' == answer.content
+        assert [None, 0.7] == [request.get("temperature") for request in server.requests]
+    assert 1 == answer.response_metadata["stopping"]["tokens"]["discarded"]
+
+
+def test_an_empty_stream_is_an_incomplete_answer() -> None:
+    """A model that says nothing is asked again, and then has said nothing: no exception."""
+    with CountingServer([[]]) as server:
+        for way in ("invoke", "stream"):
+            answer = ask(wrapped(server, SMALL), way)
+            assert ["", False] == [
+                answer.content,
+                answer.response_metadata["stopping"]["complete"],
+            ]
+        assert 6 == len(server.calls)
+
+
+def test_exhaustion_may_raise() -> None:
+    """Where asked to, the wrapper raises what the core raises, with the text so far."""
+    with CountingServer([TEXT]) as server:
+        stopping = SMALL.replace(attempts=1, on_exhausted="raise")
+        with pytest.raises(BudgetExhausted) as caught:
+            wrapped(server, stopping).invoke("Count.")
+    assert "One two three four" == caught.value.completion.text
+
+
+def test_a_broken_connection_is_continued() -> None:
+    """What came before the connection broke is kept and not generated again."""
+    with CountingServer([Script(TEXT, drop_after=3), TEXT[3:]]) as server:
+        stopping = SMALL.replace(budget=GeometricBudget(first=64))
+        answer = wrapped(server, stopping, prefill=True).invoke("Count.")
+        assert "".join(TEXT) == answer.content
+        assert "One two three" == server.requests[1]["messages"][-1]["content"]
+
+
+def test_an_overloaded_server_is_asked_again() -> None:
+    """HTTP 503 passes; a mistake of the caller's does not and comes up as it is."""
+    with CountingServer([Script(status=503), TEXT]) as server:
+        stopping = SMALL.replace(budget=GeometricBudget(first=64))
+        assert "".join(TEXT) == wrapped(server, stopping).invoke("Count.").content
+    with CountingServer([Script(status=503)]) as server, pytest.raises(TransportFailed):
+        wrapped(server, SMALL).invoke("Count.")
+    with CountingServer([Script(status=400)]) as server:
+        with pytest.raises(Exception, match="400"):
+            wrapped(server, SMALL).invoke("Count.")
+        assert 1 == len(server.calls)
+
+
+@pytest.mark.parametrize("way", ["invoke", "stream", "ainvoke", "astream"])
+def test_without_streaming_it_is_checked_and_continued_but_not_cut(way: str) -> None:
+    """Where streaming is disabled the whole answer stands, and is continued if it is not whole."""
+    with CountingServer([["A.", " B.", " C.", " D.", " E."], [" E."]]) as server:
+        inner = openai(server, disable_streaming=True)
+        stopping = FIRST_SENTENCE.replace(budget=GeometricBudget(first=4))
+        answer = ask(AdaptiveChatModel(inner=inner, stopping=stopping, prefill=True), way)
+        assert "A. B. C. D. E." == answer.content
+        assert [False, False] == [bool(request.get("stream")) for request in server.requests]
+    usage = answer.response_metadata["stopping"]["tokens"]
+    assert [5, False] == [usage["generated"], usage["estimated"]]
+
+
+class Whole(BaseChatModel):
+    """A model that does not stream and repeats the prefill, as llama.cpp does."""
+
+    def _generate(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: CallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> ChatResult:
+        before = messages[-1].content if isinstance(messages[-1], AIMessage) else ""
+        text, reason = (f"{before} two.", "stop") if before else ("One", "length")
+        message = AIMessage(content=text, response_metadata={"finish_reason": reason})
+        return ChatResult(generations=[ChatGeneration(message=message)])
+
+    @property
+    def _llm_type(self) -> str:
+        return "whole"
+
+
+@pytest.mark.parametrize("way", ["invoke", "stream", "ainvoke", "astream"])
+def test_a_repeated_prefill_is_removed(way: str) -> None:
+    """A server that gives the prefill back as part of its answer does not double it."""
+    model = AdaptiveChatModel(inner=Whole(), stopping=SMALL, prefill=True)
+    assert "One two." == ask(model, way).content
+
+
+def test_a_model_that_never_says_why_it_ended_is_not_taken_for_broken_off() -> None:
+    """Without any metadata the end of a stream is the end of the answer."""
+    stopping = SMALL.replace(budget=GeometricBudget(first=64))
+    model = AdaptiveChatModel(inner=FakeListChatModel(responses=["One. Two."]), stopping=stopping)
+    answer = model.invoke("Count.")
+    assert ["One. Two.", 1] == [
+        answer.content,
+        len(answer.response_metadata["stopping"]["attempts"]),
+    ]
+
+
+def test_nested_budget_keywords_leave_the_others() -> None:
+    """A budget inside a dictionary is merged into the caller's own."""
+    seen: list[dict[str, Any]] = []
+
+    class Options(FakeListChatModel):
+        def _stream(
+            self,
+            messages: list[BaseMessage],
+            stop: list[str] | None = None,
+            run_manager: CallbackManagerForLLMRun | None = None,
+            **kwargs: Any,
+        ) -> Iterator[ChatGenerationChunk]:
+            seen.append(kwargs)
+            yield from super()._stream(messages, stop, run_manager)
+
+    model = AdaptiveChatModel(
+        inner=Options(responses=["One."]), stopping=SMALL, budget_keyword="options.num_predict"
+    )
+    options = {"temperature": 0}
+    model.invoke("Count.", options=options)
+    assert [{"options": {"temperature": 0, "num_predict": 4}}] == seen
+    assert {"temperature": 0} == options
+
+
+def test_settings_around_the_inner_model_are_taken_over() -> None:
+    """Cache, rate limiter, tags and the rest work as they did on the inner model."""
+    cache = InMemoryCache()
+    limiter = InMemoryRateLimiter(requests_per_second=1000)
+    with CountingServer([TOKENS]) as server:
+        inner = openai(
+            server, cache=cache, rate_limiter=limiter, tags=["mine"], metadata={"team": "a"}
+        )
+        model = AdaptiveChatModel(inner=inner, stopping=FIRST_SENTENCE)
+        assert [cache, limiter, ["mine"]] == [model.cache, model.rate_limiter, model.tags]
+        assert "a" == (model.metadata or {})["team"]
+        assert [CUT, CUT] == [model.invoke("Which city?").content for _ in range(2)]
+        assert 1 == len(server.calls)
+        other = AdaptiveChatModel(inner=inner, stopping=FIRST_SENTENCE, tags=[], cache=False)
+        assert [[], False] == [other.tags, other.cache]
+
+
+def test_a_callers_own_prefill_is_joined_with_ours() -> None:
+    """Two assistant messages in a row would be refused by many servers."""
+    with CountingServer([TEXT, TEXT[4:]]) as server:
+        model = wrapped(server, SMALL, prefill=True)
+        messages = [SystemMessage("Count."), HumanMessage("Go."), AIMessage("Zero ")]
+        model.invoke(messages)
+        assert ["system", "user", "assistant"] == [
+            message["role"] for message in server.requests[1]["messages"]
+        ]
+        assert "Zero One two three four" == server.requests[1]["messages"][-1]["content"]
+
+
+def test_what_is_wrong_is_said_when_it_is_made() -> None:
+    """A wrapper around something else than settings does not come into being."""
+    with pytest.raises(ValueError, match="AdaptiveStopping"):
+        AdaptiveChatModel(
+            inner=FakeListChatModel(responses=[""]),
+            stopping="balanced",  # type: ignore[arg-type]  # the mistake
+        )

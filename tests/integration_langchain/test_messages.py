@@ -1,0 +1,180 @@
+"""What providers say, and where, becomes steps."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from langchain_core.messages import AIMessageChunk, HumanMessage, SystemMessage
+from langchain_core.outputs import ChatGenerationChunk
+
+from langchain_stopping.calls import caller_limit, has_own_form
+from langchain_stopping.messages import (
+    Reply,
+    answer_text,
+    finish_reason,
+    reasoning_text,
+    to_request,
+    to_steps,
+    trim,
+)
+from stopping_core import Call, Request, Step, Usage
+
+
+def chunk(content: Any = "", **settings: Any) -> ChatGenerationChunk:
+    info = settings.pop("generation_info", None)
+    message = AIMessageChunk(content=content, **settings)
+    return ChatGenerationChunk(message=message, generation_info=info)
+
+
+def entry(token: str, logprob: float) -> dict[str, Any]:
+    return {
+        "token": token,
+        "logprob": logprob,
+        "top_logprobs": [{"logprob": logprob}, {"logprob": -3}],
+    }
+
+
+@pytest.mark.parametrize(
+    ("metadata", "expected"),
+    [
+        ({"finish_reason": "length"}, "length"),
+        ({"finish_reason": "MAX_TOKENS"}, "MAX_TOKENS"),
+        ({"stop_reason": "max_tokens"}, "max_tokens"),
+        ({"stopReason": "end_turn"}, "end_turn"),
+        ({"done_reason": "stop"}, "stop"),
+        (
+            {"status": "incomplete", "incomplete_details": {"reason": "max_output_tokens"}},
+            "max_output_tokens",
+        ),
+        ({"status": "completed", "incomplete_details": None}, "stop"),
+        ({"finish_reason": None}, None),
+        ({"finish_reason": 3}, None),
+        ({}, None),
+    ],
+)
+def test_finish_reason(metadata: dict[str, Any], expected: str | None) -> None:
+    """The word for the end is found under each provider's name for it."""
+    assert expected == finish_reason(metadata)
+    assert [expected] == [
+        step.finish_reason for step in to_steps(chunk("a", response_metadata=metadata))
+    ]
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({"additional_kwargs": {"reasoning_content": "Hm."}}, "Hm."),
+        ({"content": [{"type": "thinking", "thinking": "Hm."}]}, "Hm."),
+        ({"content": [{"type": "reasoning", "reasoning": "Hm."}]}, "Hm."),
+        (
+            {
+                "content": [
+                    {"type": "reasoning", "summary": [{"type": "summary_text", "text": "Hm."}]}
+                ]
+            },
+            "Hm.",
+        ),
+        ({"content": [{"type": "reasoning", "encrypted_content": "x"}]}, ""),
+        ({"content": "Hm."}, ""),
+    ],
+)
+def test_reasoning(settings: dict[str, Any], expected: str) -> None:
+    """Reasoning goes to its own channel, wherever the provider put it."""
+    given = chunk(**settings)
+    assert expected == reasoning_text(given.message)
+    assert ([expected] if expected else []) == [
+        step.text for step in to_steps(given) if step.channel == "reasoning"
+    ]
+
+
+def test_one_step_a_token_where_the_logprobs_list_them() -> None:
+    """A chunk of two tokens gives two steps, each with its own logprobs."""
+    info = {"logprobs": {"content": [entry("Par", -0.5), entry("is", -0.1)]}}
+    assert [
+        Step("Par", logprob=-0.5, top_logprobs=(-0.5, -3)),
+        Step("is", logprob=-0.1, top_logprobs=(-0.1, -3)),
+    ] == list(to_steps(chunk("Paris", generation_info=info)))
+
+
+def test_half_characters_keep_the_chunks_text() -> None:
+    """Where the tokens' texts do not add up, the chunk stays one step with their number."""
+    info = {"logprobs": {"content": [entry("\ufffd", -1.0), entry("\ufffd", -2.0)]}}
+    assert [Step("\u4eac", tokens=2, logprob=-1.5, top_logprobs=(-2.0, -3))] == list(
+        to_steps(chunk("\u4eac", generation_info=info))
+    )
+
+
+def test_tokens_of_a_chunk_without_logprobs_are_estimated() -> None:
+    """A short chunk is one token, a long one a quarter of its characters, an empty one none."""
+    assert [1, 25] == [
+        step.tokens for text in (" word", "x" * 100) for step in to_steps(chunk(text))
+    ]
+    assert [] == list(to_steps(chunk("")))
+
+
+def test_usage_is_summed_and_given_at_the_end_of_a_call() -> None:
+    """Providers report input first and output last; only the sum is a count."""
+    reply = Reply()
+    reply.begin(Call("first", 1, None))
+    first = {"input_tokens": 9, "output_tokens": 0, "total_tokens": 9}
+    last = {"input_tokens": 0, "output_tokens": 4, "total_tokens": 4}
+    for usage in (first, last):
+        assert all(step.usage is None for step in reply.take(chunk("a", usage_metadata=usage)))
+    (end,) = reply.end()
+    assert Usage(prompt=9, generated=4, estimated=False) == end.usage
+
+
+def test_a_stream_without_any_metadata_ended_by_itself() -> None:
+    """Silence about the end counts as broken off only from a provider that says other things."""
+    for metadata, expected in (({}, ["stop"]), ({"model_name": "m"}, [])):
+        reply = Reply()
+        reply.begin(Call("first", 1, None))
+        list(reply.take(chunk("a", response_metadata=metadata)))
+        assert expected == [step.finish_reason for step in reply.end()]
+
+
+def test_request() -> None:
+    """The question is the last human message, the limits are the profile's."""
+    content: Any = [{"type": "text", "text": "Which city?"}, {"type": "image", "url": "x"}]
+    assert Request(
+        prompt="Be brief.\n\nWhich city?",
+        question="Which city?",
+        max_tokens=5,
+        max_output_tokens=100,
+        context_window=1000,
+    ) == to_request(
+        [SystemMessage("Be brief."), HumanMessage(content)],
+        max_tokens=5,
+        profile={"max_output_tokens": 100, "max_input_tokens": 1000},
+    )
+
+
+def test_trim_shortens_text_and_leaves_other_blocks() -> None:
+    """The first characters of the text stay, and with them what is no text."""
+    plain = chunk("Paris is")
+    trim(plain, 5)
+    assert ["Paris", "Paris"] == [plain.message.content, plain.text]
+    blocks = chunk([{"type": "thinking", "thinking": "Hm."}, {"type": "text", "text": "Paris is"}])
+    trim(blocks, 5)
+    assert ["Paris", "Hm."] == [answer_text(blocks.message), reasoning_text(blocks.message)]
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({"tools": [{}]}, True),
+        ({"response_format": {"type": "json_object"}}, True),
+        ({"n": 2}, True),
+        ({"n": 1, "tools": [], "temperature": 0}, False),
+    ],
+)
+def test_own_form(settings: dict[str, Any], expected: bool) -> None:
+    """Tools, structured output and several answers are the provider's affair."""
+    assert expected == has_own_form(settings)
+
+
+def test_caller_limit() -> None:
+    """The least of the limits that were given, under any provider's name."""
+    assert 3 == caller_limit({"max_tokens": 7, "max_output_tokens": 3, "max_new_tokens": None})
+    assert caller_limit({"temperature": 0}) is None

@@ -1,0 +1,103 @@
+"""A cut ends the text exactly and hangs up, on every way to call a chain; the server counted it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Any
+
+import pytest
+from langchain_core.output_parsers import StrOutputParser
+from langchain_core.prompts import ChatPromptTemplate
+from langchain_core.runnables import Runnable, RunnableLambda
+
+from langchain_stopping import AdaptiveChatModel, AdaptiveStopHandler
+from tests.integration_langchain.setting import (
+    CUT,
+    DECIDED,
+    FIRST_SENTENCE,
+    TOKENS,
+    WAYS,
+    openai,
+)
+from tests.support.sse_server import CountingServer
+
+SLOW = 0.03  # seconds a token: a thread that has to wait its turn is late by less
+
+
+def retrieve(question: str) -> dict[str, str]:
+    return {"context": "About Paris.", "question": question}
+
+
+def rag(model: Runnable[Any, Any]) -> Runnable[Any, str]:
+    retriever = RunnableLambda(retrieve)
+    prompt = ChatPromptTemplate.from_template("{context}\n\n{question}")
+    return retriever | prompt | model | StrOutputParser()
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_wrapper_cuts_in_a_chain(way: str) -> None:
+    """The wrapped model's answer ends at the cut and no token is sent after the decision."""
+    with CountingServer([TOKENS]) as server:
+        chain = rag(AdaptiveChatModel(inner=openai(server), stopping=FIRST_SENTENCE))
+        answers = WAYS[way](chain, "Which city?")
+        assert {CUT} == set(answers)
+        assert [True] * len(answers) == [sent <= DECIDED + 1 for sent in server.sent_per_call]
+        assert len(answers) == server.disconnected
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_handler_cuts_in_a_chain(way: str) -> None:
+    """The callback ends the answer at the cut, and the chain goes on with it."""
+    with CountingServer([TOKENS], delay=SLOW) as server:
+        handler = AdaptiveStopHandler(FIRST_SENTENCE)
+        chain = rag(openai(server)).with_config(callbacks=[handler])
+        answers = WAYS[way](chain, "Which city?")
+        assert {CUT} == set(answers)
+        assert max(server.sent_per_call) <= DECIDED + 2
+        assert len(answers) == server.disconnected
+        assert [CUT] * len(answers) == [c.text for c in handler.completions.values()]
+        assert not handler._runs
+
+
+def test_breaking_out_hangs_up() -> None:
+    """A reader that leaves the wrapper's stream early has the server stop."""
+    with CountingServer([TOKENS]) as server:
+        model = AdaptiveChatModel(inner=openai(server), stopping=FIRST_SENTENCE)
+        for chunk in model.stream("Which city?"):
+            if chunk.content:
+                break
+        del chunk
+        assert server.sent <= 4
+        assert 1 == server.disconnected
+
+
+async def test_leaving_an_async_stream_hangs_up() -> None:
+    """Closing the wrapper's async stream early has the server stop."""
+    with CountingServer([TOKENS]) as server:
+        model = AdaptiveChatModel(inner=openai(server), stopping=FIRST_SENTENCE)
+        stream = model.astream("Which city?")
+        await anext(stream)
+        await stream.aclose()  # type: ignore[attr-defined]  # declared as an iterator
+        # LangChain leaves the model's own stream to the event loop, which has to go on for it.
+        assert await asyncio.to_thread(lambda: server.sent) <= 4
+        assert 1 == server.disconnected
+
+
+def test_breaking_out_of_a_chain_does_not_stop_a_bare_model() -> None:
+    """LangChain drains a chain that is left early: the reason to stop inside the model."""
+    with CountingServer([TOKENS], delay=0.0) as server:
+        for text in rag(openai(server)).stream("Which city?"):
+            if text:
+                break
+        assert len(TOKENS) == server.sent
+
+
+def test_a_cut_saves_time() -> None:
+    """The caller has the answer long before the model would have ended."""
+    with CountingServer([TOKENS], delay=0.02) as server:
+        model = AdaptiveChatModel(inner=openai(server), stopping=FIRST_SENTENCE)
+        model.invoke("Warm up.")
+        began = time.monotonic()
+        model.invoke("Which city?")
+        assert time.monotonic() - began < len(TOKENS) * 0.02 / 2

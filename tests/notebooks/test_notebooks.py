@@ -1,0 +1,45 @@
+"""Every notebook runs from top to bottom, on the interpreter that runs the tests."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+from jupyter_client.kernelspec import KernelSpecManager
+from nbclient import NotebookClient
+
+NOTEBOOKS = sorted((Path(__file__).parents[2] / "notebooks").glob("*.ipynb"))
+
+
+@pytest.fixture
+def kernel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A kernel of this interpreter: the one that is installed by name may be another's."""
+    folder = tmp_path / "kernels" / "this-interpreter"
+    folder.mkdir(parents=True)
+    command = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
+    spec = {"argv": command, "display_name": "this interpreter", "language": "python"}
+    (folder / "kernel.json").write_text(json.dumps(spec))
+    monkeypatch.setenv("JUPYTER_PATH", str(tmp_path))
+    assert folder.name in KernelSpecManager().find_kernel_specs()
+    return folder.name
+
+
+@pytest.mark.model
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_runs(path: Path, kernel: str) -> None:
+    """No cell raises."""
+    notebook = nbformat.read(path, as_version=4)  # type: ignore[no-untyped-call]  # has no types
+    NotebookClient(notebook, timeout=240, kernel_name=kernel).execute()
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_names_no_machine(path: Path) -> None:
+    """What is stored holds no path and no port of the machine that it ran on."""
+    text = path.read_text(encoding="utf-8")
+    assert [] == [
+        word for word in ("/home/", "/root/", "/tmp/", "site-packages", "127.0.0.1") if word in text
+    ]

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from langchain_core.language_models import BaseChatModel
 from langchain_openai import ChatOpenAI
-from langchain_stopping import AdaptiveChatModel
 from pydantic import SecretStr
 
+from langchain_stopping import AdaptiveChatModel
 from stopping_core import AdaptiveStopping, Engine, Request, Step
 from stopping_core.cli.demo.corpus import load_reference
 from stopping_core.embedded import EmbeddedServer
@@ -64,23 +64,18 @@ def ratios(server: EmbeddedServer) -> list[float]:
     for number, passage in enumerate(load_reference().passages[: PAIRS + 1]):
         prompt = f"Explain in detail:\n\n{passage.text}"
         pair: list[tuple[str, BaseChatModel]] = [("plain", plain), ("watched", watched)]
-        seconds, texts = {}, set()
+        seconds: dict[str, float] = {}
+        texts: set[str] = set()
         for name, model in pair if number % 2 else pair[::-1]:
             model.invoke(prompt, max_tokens=1)  # reads the prompt into the prefix cache
-            seconds[name], text = timed(lambda m=model: str(m.invoke(prompt).content))  # type: ignore[misc]
-            texts.add(text)
+            start = time.perf_counter()
+            texts.add(str(model.invoke(prompt).content))
+            seconds[name] = time.perf_counter() - start
         if len(texts) != 1:
             raise RuntimeError("the two runs differ, so their times cannot be compared")
         if number:  # the first pair warms up
             found.append(seconds["watched"] / seconds["plain"])
     return found
-
-
-def timed(call: Callable[[], str]) -> tuple[float, str]:
-    """Run a call; return its seconds and its text."""
-    start = time.perf_counter()
-    text = call()
-    return time.perf_counter() - start, text
 
 
 def main() -> None:

@@ -45,6 +45,7 @@ class Engine:
         self.vetoed = 0
         self.offset = 0
         self.tokens = 0
+        self._settled = -1
         self._policy = copy.deepcopy(policy)
         self._signals = _unique(self._policy.signals())
         self._marks = sorted({mark for mark in self._policy.marks() if mark > 0})
@@ -68,10 +69,14 @@ class Engine:
         return "" if self.decision.stop else self._join()[self.offset :]
 
     def preload(self, text: str, tokens: int = 0) -> None:
-        """Take text that is already settled, without asking the policy: a prefix to go on from."""
+        """Take text that is already settled: a prefix to go on from.
+
+        The policy sees it and is not asked, not even about its end: that was decided before.
+        """
         self._received.append(text)
         for piece in self._segmenter.feed(Step(text, tokens=tokens)):
             self._update(piece)
+        self._settled = self.offset
         self._next = self._next_count(self.tokens)
 
     def feed(self, step: Step, seconds: float = 0.0) -> str:
@@ -103,7 +108,8 @@ class Engine:
                 due = self.tokens >= self._next
                 if due:
                     self._next = self._next_count(self.tokens)
-                if (piece.boundary or due) and self._ask(piece.boundary, seconds):
+                due = due or piece.boundary is not Boundary.NONE
+                if due and self.offset > self._settled and self._ask(piece.boundary, seconds):
                     return "".join(settled)
         return "".join(settled)
 
@@ -132,7 +138,7 @@ class Engine:
         return min(regular, self._marks[index]) if index < len(self._marks) else regular
 
     def _split(self, piece: Step) -> Iterator[Step]:
-        """Cut a piece of many tokens where a count falls due inside it, in proportion to its text."""
+        """Cut a piece of many tokens where a count falls due in it, in proportion to its text."""
         while piece.tokens > (room := self._next - self.tokens) > 0 and len(piece.text) > 1:
             at = max(1, min(len(piece.text) - 1, len(piece.text) * room // piece.tokens))
             yield replace(piece, text=piece.text[:at], tokens=room)

@@ -1,4 +1,4 @@
-"""The plug-in points: a Protocol where a user brings one method or a function, an ABC for policies."""
+"""The plug-in points: a Protocol where a user brings a method or function, an ABC for policies."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ AsyncBackend: TypeAlias = Callable[[Call], AsyncGenerator[Step, None]]
 class Signal(Protocol):
     """Turns the stream so far into one number, in constant memory and O(1) amortised a step.
 
-    The engine gives each stream its own deep copy, calls ``reset`` with the request, then ``update``
-    with every step in order. Steps arrive as the segmenter cut them: text pieces, and steps without
-    text that only mark a boundary. Pieces of one text may be split differently from run to run, so
-    ``value`` at a boundary must not depend on the pieces, only on their concatenation.
+    The engine gives each stream its own deep copy, calls ``reset`` with the request, then
+    ``update`` with every step in order. Steps arrive as the segmenter cut them: text pieces, and
+    steps without text that only mark a boundary. Pieces of one text may be split differently from
+    run to run, so ``value`` at a boundary must not depend on the pieces, only on their sum.
     """
 
     def reset(self, request: Request) -> None:
@@ -103,6 +103,6 @@ class BudgetSchedule(Protocol):
 
 
 class Hook(Protocol):
-    """Told about every finished request. A plain function will do; what it raises is the caller's."""
+    """Told about every finished request. A plain function will do; what it raises goes up."""
 
     def __call__(self, request: Request, completion: Completion, /) -> None: ...

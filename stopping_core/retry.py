@@ -27,7 +27,7 @@ _TRANSIENT_NAMES = frozenset({"TransportError", "APIConnectionError"})
 
 
 def is_transient(error: BaseException) -> bool:
-    """Whether a transport error may pass: a broken or refused connection, a time-out, HTTP 429 or 5xx.
+    """Whether a transport error may pass: a broken connection, a time-out, HTTP 429 or 5xx.
 
     Client libraries are told by the shape of their errors, so that none has to be imported: a
     ``status_code``, or a base class named as httpx and openai name theirs.
@@ -88,7 +88,7 @@ async def astream(
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
 ) -> AsyncGenerator[Emission, None]:
-    """Run a session as :func:`stream` does; ``session.completion`` has the completion at the end."""
+    """Run a session as :func:`stream` does; ``session.completion`` has what came of it."""
     async for attempt in AsyncRetrying(sleep=sleep, **_rules(session)):
         state = attempt.retry_state
         try:
@@ -152,7 +152,7 @@ def _rules(session: Session) -> dict[str, Any]:
 
 
 def _failed(session: Session, state: RetryCallState, error: Exception, now: float) -> Emission:
-    """Book an error of a call. What is not transient goes up at once, with the partial text if any."""
+    """Book an error of a call. What will not pass goes up at once, with the partial text if any."""
     if isinstance(error, BudgetExhausted):
         raise error
     emission = session.fail(error, now)

@@ -1,4 +1,4 @@
-"""One request over several calls: budget, engine, verdict, ledger. Sans-I/O: the driver makes calls."""
+"""One request over several calls: budget, engine, verdict, ledger. The driver makes the calls."""
 
 from __future__ import annotations
 
@@ -30,7 +30,6 @@ from stopping_core.types import (
     Verdict,
 )
 
-
 _GO_ON = (
     "Your last message broke off. Go on exactly where it stopped, with the very next word. Repeat "
     "nothing of it and add no remark."
@@ -39,7 +38,7 @@ _ANSWER_NOW = "Stop thinking here and give only the final answer."
 
 
 class Emission(NamedTuple):
-    """What a step gives the user: settled answer text, reasoning text, and whether to hang up now."""
+    """What a step gives the user: settled answer text, reasoning, and whether to hang up now."""
 
     text: str = ""
     reasoning: str = ""
@@ -132,7 +131,7 @@ class Session:
         return self._take(self._splitter.feed(step), seconds)
 
     def end(self, now: float) -> Emission:
-        """Take the end of the current call, the model's or our own; judge the draft, plan the next."""
+        """Take the end of the current call, the model's or ours; judge the draft, plan the next."""
         seconds = self._elapsed(now)
         emission = self._drain(seconds)
         draft = self._draft()
@@ -228,9 +227,7 @@ class Session:
                 thoughts.append(engine.feed(step, seconds))
             else:
                 engine = self._answer
-                if self._stitcher is not None:
-                    step = replace(step, text=self._stitcher.feed(step.text))
-                text.append(engine.feed(step, seconds))
+                text.append(engine.feed(self._stitch(step), seconds))
             if engine.decision.stop:
                 self._decision = engine.decision
                 break
@@ -241,6 +238,12 @@ class Session:
         emission = Emission("".join(text), "".join(thoughts), self._decision.stop)
         self._shown = self._shown or (self._streaming and bool(emission.text))
         return emission
+
+    def _stitch(self, step: Step) -> Step:
+        """Take away what the model repeats of the prefix."""
+        if self._stitcher is None:
+            return step
+        return replace(step, text=self._stitcher.feed(step.text))
 
     def _drain(self, seconds: float) -> Emission:
         """Take what the splitter and the stitcher held back when the call ends."""
@@ -337,7 +340,7 @@ class Session:
         self._plan = kind
 
     def _grant_more(self, *, failed: bool) -> bool:
-        """Grant the next call its tokens. A broken connection has what was left of the last grant."""
+        """Grant the next call its tokens. After a broken connection: what was left."""
         if not self._active or (failed and self.ledger.granted > self.ledger.kept):
             return True
         grant = cap(self.stopping.budget(self.request, self.ledger), self.request, self.ledger)

@@ -100,11 +100,11 @@ class ScriptedModel:
                 if isinstance(item, Exception):
                     raise item
                 step = Step(item) if isinstance(item, str) else item
-                if call.max_tokens is not None:
-                    if self.generated[number] + step.tokens > call.max_tokens:
-                        finish = "length"
-                        break
-                self.generated[number] += step.tokens
+                total = self.generated[number] + step.tokens
+                if call.max_tokens is not None and total > call.max_tokens:
+                    finish = "length"
+                    break
+                self.generated[number] = total
                 if self._clock is not None:
                     self._clock.advance(self._seconds * step.tokens)
                 yield step

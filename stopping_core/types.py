@@ -1,4 +1,4 @@
-"""The values that pass between a model, the engine and the user: frozen, slotted, without behaviour."""
+"""The values that pass between a model, the engine and the user: frozen, slotted, inert."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class Step:
         text: The new characters, possibly none.
         tokens: Number of tokens in the chunk, >= 0.
         logprob: Mean logprob of the chunk's tokens, nats, <= 0. None where the provider gives none.
-        top_logprobs: Logprobs of the k most likely tokens at the chunk's last position, nats.  # (k,)
+        top_logprobs: Logprobs of the k most likely tokens at its last position, nats.  # (k,)
         entropy: Entropy of the full next-token distribution, nats, where a local model knows it.
         margin: Probability of the best token minus that of the second, in [0, 1], likewise.
         channel: ``"reasoning"`` for text inside the thinking part.

@@ -53,7 +53,7 @@ def demo(
     ),
 ) -> None:
     """Answer questions from passages, plain and with adaptive stopping, in two frameworks."""
-    from stopping_core.cli.demo.run import Settings, run
+    from stopping_core.cli.demo.run import FAILURES, Settings, run
 
     if (base_url is None) != (model is None):
         raise typer.BadParameter("--base-url and --model go together")
@@ -70,7 +70,7 @@ def demo(
                 out=out,
             )
         )
-    except (ValueError, OSError, ImportError) as error:
+    except FAILURES as error:
         typer.secho(f"stopping demo: {error}", fg="red", err=True)
         raise typer.Exit(1) from error
 

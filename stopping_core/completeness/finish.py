@@ -99,12 +99,12 @@ def is_truncated(finish_reason: str | None) -> bool:
 
 
 def is_blocked(finish_reason: str | None) -> bool:
-    """Whether a finish reason means that a content filter ended the answer: asking again is no use."""
+    """Whether a finish reason means a content filter: asking again is no use."""
     return finish_reason is not None and _plain(finish_reason) in _BLOCKED
 
 
 def broke_off(finish_reason: str | None) -> bool:
-    """Whether the answer was ended in its middle, by a limit, an error, a lost stream or our cut."""
+    """Whether the answer was ended in its middle: by a limit, an error, a lost stream, our cut."""
     return finish_reason is None or _plain(finish_reason) in _TRUNCATED | _BROKEN | {"cut"}
 
 

@@ -33,7 +33,7 @@ class _Composite(Policy):
 
 
 class AnyOf(_Composite):
-    """Stops where any part does; a forced stop goes before the others, else the first one counts."""
+    """Stops where any part does; a forced stop goes before the others, else the first counts."""
 
     def decide(self, checkpoint: Checkpoint) -> Decision:
         stops = [d for part in self.parts if (d := part.decide(checkpoint)).stop]

@@ -9,7 +9,7 @@ from stopping_core.types import CONTINUE, Checkpoint, Decision
 
 
 class MinTokens(Policy):
-    """Agrees to stop from ``tokens`` on; joined with ``&`` it keeps another policy from cutting early.
+    """Agrees to stop from ``tokens`` on; with ``&`` it keeps another policy from cutting early.
 
     Args:
         tokens: Output tokens, >= 0.

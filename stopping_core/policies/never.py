@@ -7,7 +7,7 @@ from stopping_core.types import CONTINUE, Checkpoint, Decision
 
 
 class Never(Policy):
-    """Lets every generation run to its end: the reference, and a way to use check and retry alone."""
+    """Lets every generation run to its end: the reference, and a way to only check and retry."""
 
     def decide(self, checkpoint: Checkpoint) -> Decision:
         return CONTINUE

@@ -85,6 +85,7 @@ def test_the_demo_brings_its_own_model(tmp_path: Path) -> None:
     ("arguments", "message"),
     [
         (["--base-url", "http://127.0.0.1:1/v1"], "--base-url and --model go together"),
+        (["--base-url", "http://127.0.0.1:9/v1", "--model", "m"], "Connection error"),
         (["--questions", "0"], "greater than or equal to 1"),
         (["--profile", "fast"], "name must be one of"),
         (["--data", "nowhere.json"], "nowhere.json"),
@@ -101,7 +102,8 @@ def test_a_mistake_is_named(arguments: list[str], message: str, tmp_path: Path) 
 def test_without_typer_it_says_what_to_install() -> None:
     """The command exists in the core's distribution, its packages are an extra."""
     code = "import sys; sys.modules['typer'] = None; import stopping_core.cli.app"
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    command = [sys.executable, "-c", code]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
     assert result.returncode == 1
     assert "pip install 'stopping-core[demo]'" in result.stderr
 

@@ -1,4 +1,4 @@
-"""Every exported signal, policy, check and budget is put through the contract it promises to keep."""
+"""Every exported signal, policy, check and budget is put through the contract it has to keep."""
 
 from __future__ import annotations
 

@@ -114,7 +114,7 @@ def test_limits() -> None:
         (lambda: Deadline(0), r"seconds must be in \(0, inf\), got 0"),
         (lambda: Deadline(math.nan), r"seconds must be in \(0, inf\), got nan"),
         (lambda: Patience(Says(), 0), "k must be >= 1, got 0"),
-        (lambda: AnyOf(), "at least one policy"),
+        (AnyOf, "at least one policy"),
         (lambda: Threshold(Reads(1)), "exactly one of at_least and at_most"),
         (lambda: Threshold(Reads(1), at_least=1, at_most=1), "exactly one"),
         (lambda: Threshold(Reads(1), at_most=math.nan), "at_most must be a number, got nan"),

@@ -12,7 +12,7 @@ words = st.lists(st.integers(0, 10**6).map("w{}".format), min_size=8, max_size=4
 
 @given(words, st.data())
 def test_an_overlap_of_different_words_is_kept_once(parts: list[str], data: st.DataObject) -> None:
-    """A continuation that repeats the end of the prefix joins to the one text, wherever it starts."""
+    """A continuation that repeats the end of the prefix joins to one text, wherever it starts."""
     text = " ".join(parts)
     cut = data.draw(st.integers(13, len(text)))
     back = data.draw(st.integers(12, cut))

@@ -29,5 +29,5 @@ LOOP = "The cat sat on the mat today. " * 5
     ],
 )
 def test_triage(draft: Draft, shown: bool, expected: CallKind | None) -> None:
-    """Continue what was on track, drop loops, close reasoning, restart the rest, keep what is shown."""
+    """Continue what was on track, drop loops, close reasoning, restart the rest."""
     assert triage(draft, shown=shown) == expected

@@ -46,6 +46,7 @@ def point(policy: Policy, plain: list[Graded]) -> tuple[float, int]:
 def draw(results: list[Graded], rows: list[dict[str, Any]], path: Path) -> None:
     """Draw the frontier of the recorded plain runs, with the live runs on it."""
     from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
 
     plain = [r for r in results if r.mode == "plain" and r.answer.pieces]
     figure = Figure(figsize=(7, 4.5), layout="constrained")
@@ -56,6 +57,8 @@ def draw(results: list[Graded], rows: list[dict[str, Any]], path: Path) -> None:
         axes.annotate(f" {n}", (x, y), color="0.5", fontsize=7)
     sentences = [point(careful() | Threshold(Sentences(), at_least=k), plain) for k in (1, 2, 3, 4)]
     axes.plot(*zip(*sentences, strict=True), "s-", color="tab:blue", label="1 to 4 sentences")
+    for k, (x, y) in enumerate(sentences, start=1):
+        axes.annotate(f" {k}", (x, y), color="tab:blue", fontsize=7)
     for name in sorted(PROFILES):
         policy = PROFILES[name]().get("policy", careful())
         axes.plot(*point(policy, plain), "^", markersize=9, label=f"profile {name}")
@@ -64,7 +67,8 @@ def draw(results: list[Graded], rows: list[dict[str, Any]], path: Path) -> None:
     axes.set_xlabel("tokens saved against the plain runs")
     axes.set_ylabel(f"right answers lost, of {sum(r.right for r in plain)}")
     axes.xaxis.set_major_formatter(lambda x, _: f"{x:.0%}")
-    axes.set_ylim(bottom=-0.3)
+    axes.yaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.set_ylim(bottom=-0.5)
     axes.grid(alpha=0.3)
     axes.legend(fontsize=8)
     figure.savefig(path, dpi=130)

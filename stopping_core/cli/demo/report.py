@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -12,7 +13,7 @@ from rich.table import Table
 if TYPE_CHECKING:
     from stopping_core.cli.demo.run import Graded
 
-_SHOWN = 4
+_SHOWN = 2
 
 
 def summarize(results: list[Graded]) -> list[dict[str, Any]]:
@@ -37,12 +38,13 @@ def summarize(results: list[Graded]) -> list[dict[str, Any]]:
 
 def show(console: Console, results: list[Graded], rows: list[dict[str, Any]]) -> None:
     """Print the table, the savings, and a few answers with the cut marked."""
-    table = Table(title=f"{rows[0]['questions']} questions, the same model and passages")
+    title = f"{rows[0]['questions']} questions, the same model and passages"
+    table = Table(title=title, box=SIMPLE_HEAD)
     for name in ("framework", "mode"):
         table.add_column(name, no_wrap=True)
     for name in ("tokens", "seconds", "right", "F1", "retries"):
         table.add_column(name, justify="right")
-    table.add_column("ended by")
+    table.add_column("ended by", no_wrap=True)
     for row in rows:
         reasons = Counter(
             r.answer.reason
@@ -57,7 +59,7 @@ def show(console: Console, results: list[Graded], rows: list[dict[str, Any]]) ->
             str(row["right"]),
             f"{row['f1']:.3f}",
             str(row["retries"]),
-            ", ".join(f"{reason} {count}" for reason, count in reasons.most_common()),
+            "\n".join(f"{reason} {count}" for reason, count in reasons.most_common()),
         )
     console.print(table)
     for framework in dict.fromkeys(row["framework"] for row in rows):
@@ -82,24 +84,25 @@ def changes(results: list[Graded], framework: str) -> tuple[int, int]:
 
 
 def _show_answers(console: Console, results: list[Graded]) -> None:
-    """Show the first answers that were cut: what was kept, and what plain decoding went on to say."""
-    texts = {(r.question.id, r.framework, r.mode): r for r in results}
-    shown = 0
-    for result in results:
-        if shown == _SHOWN or (result.framework, result.mode) != ("langchain", "adaptive"):
-            continue
-        plain = texts[result.question.id, "langchain", "plain"].answer.text
-        kept = result.answer.text
-        if not plain.startswith(kept) or len(plain) == len(kept):
-            continue
-        shown += 1
-        rest = " ".join(plain[len(kept) :].split())
+    """Show answers that were cut: the first that stayed right, and the first that the cut lost."""
+    runs = {(r.question.id, r.mode): r for r in results if r.framework == "langchain"}
+    pairs = [(runs[i, "plain"], runs[i, "adaptive"]) for i, mode in runs if mode == "plain"]
+    cut = [
+        (plain, ours)
+        for plain, ours in pairs
+        if plain.answer.text.startswith(ours.answer.text) and plain.answer.text != ours.answer.text
+    ]
+    right = [pair for pair in cut if pair[1].right]
+    lost = [pair for pair in cut if pair[0].right and not pair[1].right]
+    for plain, ours in right[:_SHOWN] + lost[:_SHOWN]:
+        kept = ours.answer.text
+        rest = " ".join(plain.answer.text[len(kept) :].split())
         rest = rest if len(rest) < 280 else rest[:280] + " ..."
-        mark = "right" if result.right else "wrong"
-        gold = " / ".join(result.question.answers)
-        console.print(f"\n[bold]{escape(result.question.question)}[/] ({mark}; {escape(gold)})")
+        grade = "right" if ours.right else "lost"
+        gold = " / ".join(ours.question.answers)
+        console.print(f"\n[bold]{escape(ours.question.question)}[/] ({grade}; {escape(gold)})")
         console.print(
-            f"  {escape(kept)} [bold red]|cut: {escape(result.answer.reason)}|[/] "
+            f"  {escape(kept)} [bold red]|cut: {escape(ours.answer.reason)}|[/] "
             f"[dim]{escape(rest)}[/]"
         )
 

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from openai import OpenAIError
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -17,7 +18,11 @@ from stopping_core.cli.demo.corpus import Bm25Index, Corpus, Question, load_refe
 from stopping_core.cli.demo.frontier import draw
 from stopping_core.cli.demo.stacks import Answer, Endpoint, Source, Stack, stacks
 from stopping_core.embedded import EmbeddedServer
+from stopping_core.errors import StoppingError
 from stopping_core.stopping import AdaptiveStopping
+
+FAILURES = (ValueError, OSError, ImportError, OpenAIError, StoppingError)
+"""What is told in a line: a mistake in the call, a missing package, an endpoint that fails."""
 
 PASSAGES = 1
 """Passages a question is given. A small model does worse with more."""

@@ -18,6 +18,9 @@ from stopping_core.types import Completion, Request
 PROMPT = "{context}\n\nAccording to the text above, {question}"
 """The passage comes first, so that a server's prefix cache can keep it."""
 
+RESAMPLE = {"temperature": 0.7, "seed": 1}
+"""For the calls that must come out differently; seeded, so that the demo can be repeated."""
+
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
@@ -148,7 +151,10 @@ class LangChainStack:
 
             hooked = self.stopping.replace(hooks=(*self.stopping.hooks, self._recorder))
             model = AdaptiveChatModel(
-                inner=model, stopping=hooked, prefill=self.source.endpoint.prefill
+                inner=model,
+                stopping=hooked,
+                prefill=self.source.endpoint.prefill,
+                resample_kwargs=RESAMPLE,
             )
 
         def retrieve(question: str) -> str:
@@ -231,7 +237,9 @@ class LlamaIndexStack:
             from llama_index.llms.stopping import adaptive_llm
 
             hooked = self.stopping.replace(hooks=(*self.stopping.hooks, self._recorder))
-            llm = adaptive_llm(llm, hooked, prefill=self.source.endpoint.prefill)
+            llm = adaptive_llm(
+                llm, hooked, prefill=self.source.endpoint.prefill, resample_kwargs=RESAMPLE
+            )
         source, ends = self.source, self._ends
 
         class Bm25Retriever(BaseRetriever):

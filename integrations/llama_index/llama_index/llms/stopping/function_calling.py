@@ -32,7 +32,7 @@ class AdaptiveFunctionCallingLLM(AdaptiveLLM, FunctionCallingLLM):
     def class_name(cls) -> str:
         return "adaptive_function_calling_llm"
 
-    def _prepare_chat_with_tools(  # noqa: PLR0917 - the signature is the base class's
+    def _prepare_chat_with_tools(
         self,
         tools: Sequence[BaseTool],
         user_msg: str | ChatMessage | None = None,

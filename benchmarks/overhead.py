@@ -19,9 +19,8 @@ from langchain_stopping import AdaptiveChatModel
 from stopping_core import AdaptiveStopping, Engine, Request, Step
 from stopping_core.cli.demo.corpus import load_reference
 from stopping_core.embedded import EmbeddedServer
-from stopping_core.policies import Never
+from stopping_core.policies import Never, Policy
 from stopping_core.profiles import PROFILES
-from stopping_core.protocols import Policy
 from stopping_core.testing import words
 from stopping_core.types import Decision
 

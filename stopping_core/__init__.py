@@ -12,13 +12,13 @@ from stopping_core.errors import (
     TransportFailed,
 )
 from stopping_core.ledger import Ledger
+from stopping_core.policies import Policy
 from stopping_core.protocols import (
     AsyncBackend,
     Backend,
     BudgetSchedule,
     CompletenessCheck,
     Hook,
-    Policy,
     Signal,
 )
 from stopping_core.report import report

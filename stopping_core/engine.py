@@ -7,7 +7,8 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
-from stopping_core.protocols import Policy, Signal
+from stopping_core.policies import Policy
+from stopping_core.protocols import Signal
 from stopping_core.segmenter import Segmenter
 from stopping_core.types import CONTINUE, Boundary, Checkpoint, Decision, Request, Step
 

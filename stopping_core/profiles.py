@@ -10,8 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from stopping_core.budgets import GeometricBudget
-from stopping_core.policies import MinTokens, Threshold
-from stopping_core.protocols import Policy
+from stopping_core.policies import MinTokens, Policy, Threshold
 from stopping_core.signals import AnswerPattern, JsonClosed, Loop, Paragraphs, Sentences
 from stopping_core.types import Boundary
 

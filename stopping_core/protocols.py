@@ -1,21 +1,11 @@
-"""The plug-in points: a Protocol where a user brings a method or function, an ABC for policies."""
+"""The plug-in points: protocols for what a user brings, a class or a plain function."""
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Callable, Generator
 from typing import TYPE_CHECKING, Protocol, TypeAlias, runtime_checkable
 
-from stopping_core.types import (
-    Call,
-    Checkpoint,
-    Completion,
-    Decision,
-    Draft,
-    Request,
-    Step,
-    Verdict,
-)
+from stopping_core.types import Call, Completion, Draft, Request, Step, Verdict
 
 if TYPE_CHECKING:
     from stopping_core.ledger import Ledger
@@ -45,39 +35,6 @@ class Signal(Protocol):
     @property
     def value(self) -> float | None:
         """The reading now. None is no evidence, for stopping or against it."""
-
-
-class Policy(ABC):
-    """Decides at checkpoints whether the text so far is enough: a stopping rule.
-
-    Policies compose: ``a | b`` stops where either does, ``a & b`` where both do at one checkpoint.
-    A policy may keep state between checkpoints; the engine works on a deep copy for each stream.
-    """
-
-    @abstractmethod
-    def decide(self, checkpoint: Checkpoint) -> Decision:
-        """Say whether to stop here. Called once for each checkpoint, in order."""
-
-    def reset(self, request: Request) -> None:
-        """Forget the last stream. Signals are reset by the engine."""
-
-    def signals(self) -> tuple[Signal, ...]:
-        """The signals that this policy reads, which the engine keeps up to date."""
-        return ()
-
-    def marks(self) -> tuple[int, ...]:
-        """Token counts at which it must be asked, besides the ordinary checkpoints."""
-        return ()
-
-    def __or__(self, other: Policy) -> Policy:
-        from stopping_core.policies.compose import AnyOf
-
-        return AnyOf(self, other)
-
-    def __and__(self, other: Policy) -> Policy:
-        from stopping_core.policies.compose import AllOf
-
-        return AllOf(self, other)
 
 
 class CompletenessCheck(Protocol):

@@ -8,9 +8,9 @@ from typing import Any, Literal, Self, get_args
 
 from stopping_core.budgets import GeometricBudget
 from stopping_core.completeness import default_check
-from stopping_core.policies import Threshold
+from stopping_core.policies import Policy, Threshold
 from stopping_core.profiles import PROFILES, careful
-from stopping_core.protocols import BudgetSchedule, CompletenessCheck, Hook, Policy
+from stopping_core.protocols import BudgetSchedule, CompletenessCheck, Hook
 from stopping_core.signals import Loop
 from stopping_core.types import Mode
 

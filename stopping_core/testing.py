@@ -14,7 +14,8 @@ from itertools import pairwise
 from stopping_core.budgets import cap
 from stopping_core.engine import Engine
 from stopping_core.ledger import Ledger
-from stopping_core.protocols import BudgetSchedule, CompletenessCheck, Policy, Signal
+from stopping_core.policies import Policy
+from stopping_core.protocols import BudgetSchedule, CompletenessCheck, Signal
 from stopping_core.segmenter import Segmenter
 from stopping_core.types import Attempt, Call, Draft, Request, Step
 

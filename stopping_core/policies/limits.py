@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from stopping_core.protocols import Policy
+from stopping_core.policies.policy import Policy
 from stopping_core.types import CONTINUE, Checkpoint, Decision
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from stopping_core.protocols import Policy
+from stopping_core.policies.policy import Policy
 from stopping_core.types import CONTINUE, Checkpoint, Decision
 
 

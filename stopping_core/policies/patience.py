@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from stopping_core.protocols import Policy, Signal
+from stopping_core.policies.policy import Policy
+from stopping_core.protocols import Signal
 from stopping_core.types import CONTINUE, Checkpoint, Decision, Request
 
 

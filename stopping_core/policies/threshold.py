@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 
-from stopping_core.protocols import Policy, Signal
+from stopping_core.policies.policy import Policy
+from stopping_core.protocols import Signal
 from stopping_core.types import CONTINUE, Boundary, Checkpoint, Decision
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -43,7 +44,11 @@ BUDGETS: dict[str, Callable[[], Any]] = {
 
 def exported(module: Any) -> list[str]:
     """The names of a module's public classes, and of its makers of checks."""
-    names = [n for n in module.__all__ if isinstance(getattr(module, n), type)]
+    names = [
+        n
+        for n in module.__all__
+        if isinstance(getattr(module, n), type) and not inspect.isabstract(getattr(module, n))
+    ]
     return names + [n for n in ("all_of", "any_of", "default_check") if n in module.__all__]
 
 

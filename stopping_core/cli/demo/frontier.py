@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from stopping_core import metrics
 from stopping_core.engine import Engine
-from stopping_core.policies import MaxTokens, Threshold
+from stopping_core.policies import MaxTokens, Policy, Threshold
 from stopping_core.profiles import PROFILES, careful
-from stopping_core.protocols import Policy
 from stopping_core.signals import Sentences
 from stopping_core.types import Request, Step
 

@@ -1,9 +1,40 @@
-"""Policies of policies: ``a | b`` and ``a & b``."""
+"""The stopping rule, and rules made of rules: ``a | b`` and ``a & b``."""
 
 from __future__ import annotations
 
-from stopping_core.protocols import Policy, Signal
+from abc import ABC, abstractmethod
+
+from stopping_core.protocols import Signal
 from stopping_core.types import CONTINUE, Checkpoint, Decision, Request
+
+
+class Policy(ABC):
+    """Decides at checkpoints whether the text so far is enough: a stopping rule.
+
+    Policies compose: ``a | b`` stops where either does, ``a & b`` where both do at one checkpoint.
+    A policy may keep state between checkpoints; the engine works on a deep copy for each stream.
+    """
+
+    @abstractmethod
+    def decide(self, checkpoint: Checkpoint) -> Decision:
+        """Say whether to stop here. Called once for each checkpoint, in order."""
+
+    def reset(self, request: Request) -> None:
+        """Forget the last stream. Signals are reset by the engine."""
+
+    def signals(self) -> tuple[Signal, ...]:
+        """The signals that this policy reads, which the engine keeps up to date."""
+        return ()
+
+    def marks(self) -> tuple[int, ...]:
+        """Token counts at which it must be asked, besides the ordinary checkpoints."""
+        return ()
+
+    def __or__(self, other: Policy) -> Policy:
+        return AnyOf(self, other)
+
+    def __and__(self, other: Policy) -> Policy:
+        return AllOf(self, other)
 
 
 class _Composite(Policy):

@@ -38,6 +38,9 @@ def demo(
         typer.Option(help="Your own OpenAI-compatible endpoint instead of the embedded model."),
     ] = None,
     model: Annotated[str | None, typer.Option(help="The model's name at that endpoint.")] = None,
+    api_key: Annotated[
+        str, typer.Option(envvar="OPENAI_API_KEY", help="The key of that endpoint.")
+    ] = "none",
     prefill: Annotated[
         bool,
         typer.Option(help="Your endpoint continues a last assistant message (llama.cpp, vLLM)."),
@@ -64,6 +67,7 @@ def demo(
                 questions=questions,
                 base_url=base_url,
                 model=model,
+                api_key=api_key,
                 prefill=prefill or base_url is None,
                 max_tokens=max_tokens,
                 profile=profile,

@@ -7,17 +7,15 @@ done. They are replayed through the same engine that cuts live; the live runs ar
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from stopping_core import metrics
+from stopping_core.cli.demo.grades import Graded, changes
 from stopping_core.engine import Engine
 from stopping_core.policies import MaxTokens, Policy, Threshold
 from stopping_core.profiles import PROFILES, careful
 from stopping_core.signals import Sentences
 from stopping_core.types import Request, Step
-
-if TYPE_CHECKING:
-    from stopping_core.cli.demo.run import Graded
 
 BUDGETS = (8, 16, 24, 32, 48, 64, 80)
 
@@ -74,7 +72,5 @@ def draw(results: list[Graded], rows: list[dict[str, Any]], path: Path) -> None:
 
 
 def _live(results: list[Graded], rows: list[dict[str, Any]], framework: str) -> tuple[float, int]:
-    from stopping_core.cli.demo.report import changes
-
     tokens = {row["mode"]: row["tokens"] for row in rows if row["framework"] == framework}
     return 1 - tokens["adaptive"] / max(1, tokens["plain"]), changes(results, framework)[0]

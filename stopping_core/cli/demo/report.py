@@ -3,43 +3,22 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-if TYPE_CHECKING:
-    from stopping_core.cli.demo.run import Graded
+from stopping_core.cli.demo.grades import Graded, changes
 
 _SHOWN = 2
-
-
-def summarize(results: list[Graded]) -> list[dict[str, Any]]:
-    """Add up a row for each framework and mode."""
-    rows = []
-    for framework, mode in dict.fromkeys((r.framework, r.mode) for r in _ordered(results)):
-        group = [r for r in results if (r.framework, r.mode) == (framework, mode)]
-        rows.append(
-            {
-                "framework": framework,
-                "mode": mode,
-                "questions": len(group),
-                "tokens": sum(r.answer.tokens for r in group),
-                "seconds": round(sum(r.answer.seconds for r in group), 2),
-                "right": sum(r.right for r in group),
-                "f1": round(sum(r.f1 for r in group) / len(group), 4),
-                "retries": sum(r.answer.retries for r in group),
-            }
-        )
-    return rows
 
 
 def show(console: Console, results: list[Graded], rows: list[dict[str, Any]]) -> None:
     """Print the table, the savings, and a few answers with the cut marked."""
     title = f"{rows[0]['questions']} questions, the same model and passages"
-    table = Table(title=title, box=SIMPLE_HEAD)
+    table = Table(title=title, box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     for name in ("framework", "mode"):
         table.add_column(name, no_wrap=True)
     for name in ("tokens", "seconds", "right", "F1", "retries"):
@@ -76,13 +55,6 @@ def show(console: Console, results: list[Graded], rows: list[dict[str, Any]]) ->
     _show_answers(console, results)
 
 
-def changes(results: list[Graded], framework: str) -> tuple[int, int]:
-    """Count the questions right only plain, and right only adaptive."""
-    right = {(r.question.id, r.mode): r.right for r in results if r.framework == framework}
-    pairs = [(right[i, "plain"], right[i, "adaptive"]) for i, mode in right if mode == "plain"]
-    return sum(a and not b for a, b in pairs), sum(b and not a for a, b in pairs)
-
-
 def _show_answers(console: Console, results: list[Graded]) -> None:
     """Show answers that were cut: the first that stayed right, and the first that the cut lost."""
     runs = {(r.question.id, r.mode): r for r in results if r.framework == "langchain"}
@@ -105,7 +77,3 @@ def _show_answers(console: Console, results: list[Graded]) -> None:
             f"  {escape(kept)} [bold red]|cut: {escape(ours.answer.reason)}|[/] "
             f"[dim]{escape(rest)}[/]"
         )
-
-
-def _ordered(results: list[Graded]) -> list[Graded]:
-    return sorted(results, key=lambda r: (r.framework, r.mode != "plain"))

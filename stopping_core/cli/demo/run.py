@@ -5,18 +5,18 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from openai import OpenAIError
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from stopping_core import metrics
 from stopping_core.cli.demo import report
 from stopping_core.cli.demo.corpus import Bm25Index, Corpus, Question, load_reference, load_squad
 from stopping_core.cli.demo.frontier import draw
-from stopping_core.cli.demo.stacks import Answer, Endpoint, Source, Stack, stacks
+from stopping_core.cli.demo.grades import Graded, grade, summarize
+from stopping_core.cli.demo.stacks import Endpoint, Source, Stack, stacks
 from stopping_core.embedded import EmbeddedServer
 from stopping_core.errors import StoppingError
 from stopping_core.stopping import AdaptiveStopping
@@ -36,22 +36,11 @@ class Settings:
     questions: int
     base_url: str | None
     model: str | None
+    api_key: str = field(repr=False)
     prefill: bool
     max_tokens: int
     profile: str
     out: Path
-
-
-@dataclass(frozen=True, slots=True)
-class Graded:
-    """One answer with its grades: containment of a gold answer, and SQuAD's F1."""
-
-    framework: str
-    mode: str
-    question: Question
-    answer: Answer
-    right: bool
-    f1: float
 
 
 def run(settings: Settings) -> None:
@@ -70,7 +59,7 @@ def run(settings: Settings) -> None:
         source = Source(endpoint, Bm25Index(corpus.passages), PASSAGES)
         setups = stacks(source, max_tokens=settings.max_tokens, stopping=stopping)
         results = _ask_all(console, setups, chosen, source.warm)
-    rows = report.summarize(results)
+    rows = summarize(results)
     (settings.out / "summary.json").write_text(json.dumps(rows, indent=2) + "\n", "utf-8")
     draw(results, rows, settings.out / "frontier.png")
     report.show(console, results, rows)
@@ -99,16 +88,7 @@ def _ask_all(
             turn = number % len(setups)
             for mode, stack in setups[turn:] + setups[:turn]:
                 answer = stack.ask(question.question)
-                results.append(
-                    Graded(
-                        framework=stack.name,
-                        mode=mode,
-                        question=question,
-                        answer=answer,
-                        right=metrics.contains(answer.text, question.answers),
-                        f1=metrics.f1(answer.text, question.answers),
-                    )
-                )
+                results.append(grade(stack.name, mode, question, answer))
                 progress.advance(task)
     return results
 
@@ -124,7 +104,7 @@ def _spread(corpus: Corpus, number: int) -> list[Question]:
 @contextmanager
 def _endpoint(settings: Settings, console: Console) -> Iterator[Endpoint]:
     if settings.base_url is not None and settings.model is not None:
-        yield Endpoint(settings.base_url, settings.model, settings.prefill)
+        yield Endpoint(settings.base_url, settings.model, settings.prefill, settings.api_key)
         return
     with console.status("Starting the embedded model"):
         server = EmbeddedServer(threads=1)

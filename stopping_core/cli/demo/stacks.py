@@ -29,7 +29,7 @@ class Endpoint:
     base_url: str
     model: str
     prefill: bool
-    api_key: str = "none"
+    api_key: str = field(default="none", repr=False)
 
 
 @dataclass(frozen=True, slots=True)

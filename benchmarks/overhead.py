@@ -1,8 +1,8 @@
 """What the suite costs where it cuts nothing: ``make bench``.
 
-Two figures from one run: microseconds a step, for the policies of the profiles on real text; and
-the time of a whole generation watched by the suite (shadow mode: every decision, no cut) over that
-of the plain call, pair by pair on the embedded model, in alternating order.
+Two figures from one run: microseconds a step, through a whole session, for the policies of the
+profiles on real text; and the time of a whole generation under the default policy, kept from
+cutting, over that of the plain call, pair by pair on the embedded model, in alternating order.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from langchain_openai import ChatOpenAI
 from pydantic import SecretStr
 
 from langchain_stopping import AdaptiveChatModel
-from stopping_core import AdaptiveStopping, Engine, Request, Step
+from stopping_core import AdaptiveStopping, Request, Session, Step
+from stopping_core.budgets import FixedBudget
 from stopping_core.cli.demo.corpus import load_reference
 from stopping_core.embedded import EmbeddedServer
-from stopping_core.policies import Never, Policy
+from stopping_core.policies import MinTokens, Never, Policy
 from stopping_core.profiles import PROFILES
 from stopping_core.testing import words
-from stopping_core.types import Decision
 
 STEPS = 20_000
 ROUNDS = 7
@@ -30,26 +30,26 @@ PAIRS = 12
 TOKENS = 128
 
 
+NEVER_CUTS = MinTokens(10**9)
+"""Joined to a policy with ``&`` it leaves all of its work and none of its cuts."""
+
+
 def microseconds(policy: Policy, steps: Sequence[Step]) -> float:
-    """Median over rounds of the time a step takes, microseconds; no stop is let through."""
-
-    def veto(decision: Decision) -> bool:
-        return False
-
+    """Median over rounds of the time that the session takes for a step, microseconds."""
+    stopping = AdaptiveStopping(policy=policy & NEVER_CUTS, budget=FixedBudget(10 * len(steps)))
     rounds = []
     for _ in range(ROUNDS):
-        engine = Engine(policy, Request(), confirm=veto)
+        session = Session(stopping, Request())
+        session.next_call(0.0)
         start = time.perf_counter()
         for step in steps:
-            engine.feed(step)
+            session.feed(step, 0.0)
         rounds.append((time.perf_counter() - start) / len(steps) * 1e6)
-        if engine.decision.stop:
-            raise RuntimeError(f"a forced stop ended the measurement: {engine.decision.reason}")
     return statistics.median(rounds)
 
 
 def ratios(server: EmbeddedServer) -> list[float]:
-    """Seconds watched over seconds plain, for each of the pairs."""
+    """Seconds with the suite over seconds plain, for each of the pairs."""
     plain = ChatOpenAI(
         base_url=server.base_url,
         model=server.model,
@@ -58,11 +58,14 @@ def ratios(server: EmbeddedServer) -> list[float]:
         streaming=True,
         max_completion_tokens=TOKENS,
     )
-    watched = AdaptiveChatModel(inner=plain, stopping=AdaptiveStopping(mode="shadow"))
+    stopping = AdaptiveStopping(
+        policy=AdaptiveStopping().policy & NEVER_CUTS, budget=FixedBudget(TOKENS), attempts=1
+    )
+    suite = AdaptiveChatModel(inner=plain, stopping=stopping)
     found = []
     for number, passage in enumerate(load_reference().passages[: PAIRS + 1]):
         prompt = f"Explain in detail:\n\n{passage.text}"
-        pair: list[tuple[str, BaseChatModel]] = [("plain", plain), ("watched", watched)]
+        pair: list[tuple[str, BaseChatModel]] = [("plain", plain), ("suite", suite)]
         seconds: dict[str, float] = {}
         texts: set[str] = set()
         for name, model in pair if number % 2 else pair[::-1]:
@@ -73,7 +76,7 @@ def ratios(server: EmbeddedServer) -> list[float]:
         if len(texts) != 1:
             raise RuntimeError("the two runs differ, so their times cannot be compared")
         if number:  # the first pair warms up
-            found.append(seconds["watched"] / seconds["plain"])
+            found.append(seconds["suite"] / seconds["plain"])
     return found
 
 
@@ -90,7 +93,7 @@ def main() -> None:
     with EmbeddedServer(threads=1) as server:
         found = ratios(server)
     print(
-        f"whole generation, watched / plain, {len(found)} pairs of {TOKENS} tokens: "
+        f"whole generation, suite without a cut / plain, {len(found)} pairs of {TOKENS} tokens: "
         f"median {statistics.median(found):.3f}, from {min(found):.3f} to {max(found):.3f}"
     )
 

@@ -3,6 +3,7 @@
 The core names no framework: integrations for LangChain, LlamaIndex and transformers build on it.
 """
 
+from stopping_core.answer import Emission
 from stopping_core.engine import Engine
 from stopping_core.errors import (
     BudgetExhausted,
@@ -23,7 +24,7 @@ from stopping_core.protocols import (
 )
 from stopping_core.report import report
 from stopping_core.retry import arun, astream, is_transient, run, stream
-from stopping_core.session import Emission, Session
+from stopping_core.session import Session
 from stopping_core.stitch import stitch
 from stopping_core.stopping import AdaptiveStopping
 from stopping_core.triage import triage

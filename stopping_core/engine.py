@@ -43,7 +43,6 @@ class Engine:
             raise ValueError(f"every must be >= 1, got {every}")
         self.decision = CONTINUE
         self.checkpoint: Checkpoint | None = None
-        self.vetoed = 0
         self.offset = 0
         self.tokens = 0
         self._settled = -1
@@ -126,7 +125,6 @@ class Engine:
         if not decision.stop:
             return False
         if not decision.forced and self._confirm is not None and not self._confirm(decision):
-            self.vetoed += 1
             return False
         self.decision = decision
         self.checkpoint = checkpoint

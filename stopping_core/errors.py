@@ -13,8 +13,11 @@ class StoppingError(Exception):
     """A run ended without a complete answer; ``completion`` is what there is of it."""
 
     def __init__(self, message: str, completion: Completion) -> None:
-        super().__init__(message)
+        super().__init__(message, completion)
         self.completion = completion
+
+    def __str__(self) -> str:
+        return str(self.args[0])
 
 
 class BudgetExhausted(StoppingError):

@@ -10,21 +10,25 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from stopping_core.budgets import GeometricBudget
-from stopping_core.policies import MinTokens, Policy, Threshold
-from stopping_core.signals import AnswerPattern, JsonClosed, Loop, Paragraphs, Sentences
+from stopping_core.policies import LoopGuard, MinTokens, Policy, Threshold
+from stopping_core.signals import AnswerPattern, JsonClosed, Paragraphs, Sentences
 from stopping_core.types import Boundary
+
+_ENDS = Boundary.SENTENCE | Boundary.LINE | Boundary.PARAGRAPH
 
 
 def careful() -> Policy:
-    """Cut only what is certainly waste: after a JSON answer, a final answer, or inside a loop."""
+    """Cut only what is certainly waste: after a JSON answer, a final answer, or inside a loop.
+
+    An answer that begins as a JSON object ends with it, so JSON Lines need another policy; so do
+    answers that repeat a sentence three times on purpose. A final answer has to be followed by a
+    blank line: more about it may stand in the same paragraph.
+    """
     return (
         Threshold(JsonClosed(), at_least=1, at=Boundary.JSON | Boundary.FENCE, reason="json")
-        | Threshold(AnswerPattern(), at_least=1, at=_ENDS, reason="final answer")
-        | Threshold(Loop(), at_least=1, reason="loop", forced=True)
+        | Threshold(AnswerPattern(), at_least=1, at=Boundary.PARAGRAPH, reason="final answer")
+        | LoopGuard()
     )
-
-
-_ENDS = Boundary.SENTENCE | Boundary.LINE | Boundary.PARAGRAPH
 
 
 def _realtime_chat() -> dict[str, Any]:

@@ -42,7 +42,7 @@ class CompletenessCheck(Protocol):
 
     Asked when a policy wants to stop (a cut is only made if the check passes) and when the model
     has ended. Set ``slow = True`` on a check that takes long (a judge): it is then asked only after
-    the stream has ended.
+    the stream has ended, and ``fast``, a check, in its place before a cut, where it has one.
     """
 
     def __call__(self, request: Request, draft: Draft, /) -> Verdict: ...
@@ -55,11 +55,11 @@ class BudgetSchedule(Protocol):
         """Total output tokens the answer may have by the end of the next call; None for no more.
 
         ``ledger`` is empty at the first call. The session caps the grant by the model's limits, and
-        takes a grant that does not exceed the last one for None.
+        takes a grant that does not exceed one that was too small for None.
         """
 
 
 class Hook(Protocol):
-    """Told about every finished request. A plain function will do; what it raises goes up."""
+    """Told about every finished request. A plain function will do; what it raises is logged."""
 
     def __call__(self, request: Request, completion: Completion, /) -> None: ...

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
 from contextlib import aclosing, closing
+from dataclasses import dataclass
 from typing import Any
 
 from tenacity import (
@@ -17,24 +19,37 @@ from tenacity import (
     wait_random_exponential,
 )
 
+from stopping_core.answer import Emission
 from stopping_core.errors import BudgetExhausted, TransportFailed
 from stopping_core.protocols import AsyncBackend, Backend
-from stopping_core.session import Emission, Session
-from stopping_core.types import Completion
+from stopping_core.session import Session
+from stopping_core.types import Call, Completion, Step
+
+logger = logging.getLogger(__name__)
 
 _TRANSIENT_STATUS = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 529})
-_TRANSIENT_NAMES = frozenset({"TransportError", "APIConnectionError"})
+_TRANSIENT_NAMES = frozenset(
+    {
+        "APIConnectionError",  # openai, anthropic
+        "ClientConnectionError",  # aiohttp
+        "ClientPayloadError",
+        "ConnectionError",  # requests
+        "Timeout",
+        "TransportError",  # httpx
+    }
+)
 
 
 def is_transient(error: BaseException) -> bool:
     """Whether a transport error may pass: a broken connection, a time-out, HTTP 429 or 5xx.
 
     Client libraries are told by the shape of their errors, so that none has to be imported: a
-    ``status_code``, or a base class named as httpx and openai name theirs.
+    ``status_code``, their own or their response's, or a base class with one of their names.
     """
     if isinstance(error, ConnectionError | TimeoutError):
         return True
-    status = getattr(error, "status_code", None)
+    response = getattr(error, "response", None)
+    status = getattr(error, "status_code", getattr(response, "status_code", None))
     if isinstance(status, int):
         return status in _TRANSIENT_STATUS
     return any(base.__name__ in _TRANSIENT_NAMES for base in type(error).__mro__)
@@ -63,21 +78,23 @@ def stream(
         TransportFailed: The connection failed for good. Both carry what came until then.
     """
     for attempt in Retrying(sleep=sleep, **_rules(session)):
-        state = attempt.retry_state
+        wire = _Wire()
+        call = session.next_call(clock())
         try:
-            with closing(backend(session.next_call(clock()))) as steps:
+            with closing(_received(backend, call, wire)) as steps:
                 for step in steps:
                     emission = session.feed(step, clock())
                     if emission.text or emission.reasoning:
                         yield emission
                     if emission.stop:
                         break
-            if (emission := session.end(clock())).text:
-                yield emission
-            state.set_result(session.done)
-        except Exception as error:
-            if (emission := _failed(session, state, error, clock())).text:
-                yield emission
+        except BaseException as error:
+            session.abandon(error, clock())
+            raise
+        emission = _ended(session, wire, clock())
+        if emission.text or emission.reasoning:
+            yield emission
+        _settle(session, wire, attempt.retry_state)
     return _finished(session)
 
 
@@ -90,21 +107,23 @@ async def astream(
 ) -> AsyncGenerator[Emission, None]:
     """Run a session as :func:`stream` does; ``session.completion`` has what came of it."""
     async for attempt in AsyncRetrying(sleep=sleep, **_rules(session)):
-        state = attempt.retry_state
+        wire = _Wire()
+        call = session.next_call(clock())
         try:
-            async with aclosing(backend(session.next_call(clock()))) as steps:
+            async with aclosing(_areceived(backend, call, wire)) as steps:
                 async for step in steps:
                     emission = session.feed(step, clock())
                     if emission.text or emission.reasoning:
                         yield emission
                     if emission.stop:
                         break
-            if (emission := session.end(clock())).text:
-                yield emission
-            state.set_result(session.done)
-        except Exception as error:
-            if (emission := _failed(session, state, error, clock())).text:
-                yield emission
+        except BaseException as error:
+            session.abandon(error, clock())
+            raise
+        emission = _ended(session, wire, clock())
+        if emission.text or emission.reasoning:
+            yield emission
+        _settle(session, wire, attempt.retry_state)
     _finished(session)
 
 
@@ -134,6 +153,31 @@ async def arun(
     return session.completion
 
 
+@dataclass(slots=True)
+class _Wire:
+    """What went wrong on the model's side of a call."""
+
+    error: Exception | None = None
+
+
+def _received(backend: Backend, call: Call, wire: _Wire) -> Generator[Step, None, None]:
+    """Yield the steps of a call; note an error of the model's side, and no other's, as its end."""
+    try:
+        with closing(backend(call)) as steps:
+            yield from steps
+    except Exception as error:
+        wire.error = error
+
+
+async def _areceived(backend: AsyncBackend, call: Call, wire: _Wire) -> AsyncGenerator[Step, None]:
+    try:
+        async with aclosing(backend(call)) as steps:
+            async for step in steps:
+                yield step
+    except Exception as error:
+        wire.error = error
+
+
 def _rules(session: Session) -> dict[str, Any]:
     """The retry, as tenacity takes it: on an unfinished result or a transient error, bounded."""
     first, largest = session.stopping.backoff
@@ -143,34 +187,44 @@ def _rules(session: Session) -> dict[str, Any]:
         failed = state.outcome is not None and state.outcome.failed
         return float(backoff(state)) if failed else 0.0
 
+    def stop(state: RetryCallState) -> bool:
+        limit = session.stopping.max_seconds
+        late = limit is not None and session.ledger.seconds + state.upcoming_sleep >= limit
+        return late or session.exhausted
+
     return {
         "retry": retry_if_result(lambda done: not done) | retry_if_exception(is_transient),
-        "stop": lambda state: session.exhausted,
+        "stop": stop,
         "wait": wait,
         "retry_error_callback": lambda state: None,
     }
 
 
-def _failed(session: Session, state: RetryCallState, error: Exception, now: float) -> Emission:
-    """Book an error of a call. What will not pass goes up at once, with the partial text if any."""
-    if isinstance(error, BudgetExhausted):
+def _ended(session: Session, wire: _Wire, now: float) -> Emission:
+    return session.end(now) if wire.error is None else session.fail(wire.error, now)
+
+
+def _settle(session: Session, wire: _Wire, state: RetryCallState) -> None:
+    """Tell tenacity how a call went. An error that will not pass goes up, with the text if any."""
+    error = wire.error
+    if error is None or session.error is not error:  # none, or one after the answer had ended
+        state.set_result(session.done)
+        return
+    if is_transient(error):
+        state.set_exception((type(error), error, error.__traceback__))
+        return
+    completion = session.completion
+    _tell(session, completion)
+    if not completion.text:
         raise error
-    emission = session.fail(error, now)
-    if not is_transient(error):
-        if not session.completion.text:
-            raise error
-        raise TransportFailed(
-            f"the call failed after {len(session.completion.text)} characters: {error!r}",
-            session.completion,
-        ) from error
-    state.set_exception((type(error), error, error.__traceback__))
-    return emission
+    raise TransportFailed(
+        f"the call failed after {len(completion.text)} characters: {error!r}", completion
+    ) from error
 
 
 def _finished(session: Session) -> Completion:
     completion = session.completion
-    for hook in session.stopping.hooks:
-        hook(session.request, completion)
+    _tell(session, completion)
     last = completion.attempts[-1]
     if last.error:
         raise TransportFailed(
@@ -184,3 +238,12 @@ def _finished(session: Session) -> Completion:
             completion,
         )
     return completion
+
+
+def _tell(session: Session, completion: Completion) -> None:
+    """Call the hooks. An answer that was paid for is not lost to a hook that fails."""
+    for hook in session.stopping.hooks:
+        try:
+            hook(session.request, completion)
+        except Exception:
+            logger.exception("a hook failed: %r", hook)

@@ -1,22 +1,19 @@
-"""One request over several calls: budget, engine, verdict, ledger. The driver makes the calls."""
+"""One request over several calls: budget, verdict, ledger, plan. The driver makes the calls."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
-from typing import NamedTuple
 
+from stopping_core.answer import Answer, Emission
 from stopping_core.budgets import cap
-from stopping_core.channels import ChannelSplitter
-from stopping_core.engine import Engine
+from stopping_core.completeness import broke_off, is_truncated
 from stopping_core.errors import BudgetExhausted
 from stopping_core.ledger import Ledger
+from stopping_core.protocols import CompletenessCheck
 from stopping_core.signals import find_loop
-from stopping_core.stitch import Stitcher
 from stopping_core.stopping import AdaptiveStopping
 from stopping_core.triage import triage
 from stopping_core.types import (
-    CONTINUE,
     Attempt,
     Call,
     CallKind,
@@ -35,14 +32,6 @@ _GO_ON = (
     "nothing of it and add no remark."
 )
 _ANSWER_NOW = "Stop thinking here and give only the final answer."
-
-
-class Emission(NamedTuple):
-    """What a step gives the user: settled answer text, reasoning, and whether to hang up now."""
-
-    text: str = ""
-    reasoning: str = ""
-    stop: bool = False
 
 
 class Session:
@@ -74,24 +63,20 @@ class Session:
         self.ledger = Ledger()
         self.done = False
         self.error: Exception | None = None
-        self.would_stop: Checkpoint | None = None
         self._streaming = streaming
-        self._prefill = prefill
         self._active = stopping.mode == "active"
+        self._answer = Answer(stopping, request, self._confirm, prefill=prefill)
         self._start: float | None = None
-        self._verdict = Verdict(complete=False, reason="nothing was generated")
-        self._decision = CONTINUE
-        self._finish_reason: str | None = None
-        self._plan: CallKind | None = "first"
+        self._plan: CallKind = "first"
         self._call = Call("first", 0, None)
         self._grant: int | None = None
+        self._verdict = Verdict(complete=False, reason="nothing was generated")
+        self._finish_reason: str | None = None
+        self._usage: Usage | None = None
+        self._tokens = 0
+        self._call_start = 0.0
         self._shown = False
         self._fallback: Draft | None = None
-        self._plain: list[str] = []
-        self._thoughts: list[str] = []
-        self._answer = self._engine()
-        self._usage: Usage | None = None
-        self._begin_call(0.0)
 
     # -- what the driver calls
 
@@ -100,20 +85,25 @@ class Session:
 
         Raises:
             BudgetExhausted: Not even the first call can be granted any tokens.
+            RuntimeError: The session is done; every request has a session of its own.
         """
+        if self.done:
+            raise RuntimeError("next_call was called on a session that is done")
         if self._start is None:
             self._start = now
-            if not self._grant_more(failed=False):
-                self._give_up()
+            if not self._grant_next():
+                self.done = True
                 raise BudgetExhausted(
                     "no output tokens can be granted: the budget is empty, or the prompt fills "
                     "the context window",
                     self.completion,
                 )
-        if self._plan is None:
-            raise RuntimeError("next_call was called on a session that is done")
         self._call = self._make_call(self._plan)
-        self._begin_call(now)
+        self._call_start = now
+        self._tokens = 0
+        self._finish_reason = None
+        self._usage = None
+        self._answer.begin(self._call)
         return self._call
 
     def feed(self, step: Step, now: float) -> Emission:
@@ -121,19 +111,17 @@ class Session:
         self._tokens += step.tokens
         self._finish_reason = step.finish_reason or self._finish_reason
         self._usage = step.usage or self._usage
-        if self.stopping.mode == "off":
-            return self._pass(step)
         seconds = self._elapsed(now)
-        if not self._active:
-            for part in self._splitter.feed(step):
-                self._watch(part, seconds)
-            return self._pass(step)
-        return self._take(self._splitter.feed(step), seconds)
+        emission = self._answer.feed(step, seconds)
+        if self._active and not emission.stop and (reason := self._limit_passed(seconds)):
+            self._answer.decision = Decision(True, reason, forced=True)
+            emission = emission._replace(stop=True)
+        self._note_shown(emission)
+        return emission
 
     def end(self, now: float) -> Emission:
         """Take the end of the current call, the model's or ours; judge the draft, plan the next."""
-        seconds = self._elapsed(now)
-        emission = self._drain(seconds)
+        emission = self._drain(now)
         draft = self._draft()
         self._verdict = self._judge(draft)
         self._record(now, draft)
@@ -141,32 +129,47 @@ class Session:
             self.done = True
         else:
             self._plan_after(draft)
-        return self._tail(emission)
+        return self._last(emission)
 
     def fail(self, error: Exception, now: float) -> Emission:
-        """Take a transport error in the current call: keep what came, plan to finish it."""
-        emission = self._drain(self._elapsed(now))
+        """Take a transport error in the current call: keep what came, plan to finish it.
+
+        An error after the end, the model's or ours, changes nothing: the answer is there.
+        """
+        if self._finish_reason is not None or self._answer.decision.stop:
+            return self.end(now)
+        emission = self._drain(now)
         self.error = error
-        self._finish_reason = None
         draft = self._draft()
         self._verdict = Verdict(complete=False, reason=f"the transport failed: {error!r}")
         self._record(now, draft, error=f"{type(error).__name__}: {error}")
-        if self._active or not self._plain:
-            self._plan_after(draft, failed=True)
+        if self._active or not draft.text:
+            self._plan_after(draft)
         else:
-            self._give_up()
-        return self._tail(emission)
+            self.done = True
+        return self._last(emission)
+
+    def abandon(self, error: BaseException, now: float) -> None:
+        """Book the current call when something other than the model ends it: the consumer goes."""
+        self._verdict = Verdict(complete=False, reason=f"abandoned: {error!r}")
+        self._record(now, self._draft(), error=f"abandoned: {type(error).__name__}")
+        self.done = True
 
     @property
     def exhausted(self) -> bool:
         """Whether attempts, tokens or seconds have run out, or nothing more can help."""
-        limit, seconds = self.stopping.max_total_tokens, self.stopping.max_seconds
+        seconds, room = self.stopping.max_seconds, self._room()
         return (
-            self._plan is None
+            self.done
             or len(self.ledger) >= self.stopping.attempts
-            or (limit is not None and self.ledger.generated >= limit)
+            or (room is not None and room < 1)
             or (seconds is not None and self.ledger.seconds >= seconds)
         )
+
+    @property
+    def would_stop(self) -> Checkpoint | None:
+        """In shadow mode, where ``active`` would have cut."""
+        return self._answer.would_stop
 
     @property
     def completion(self) -> Completion:
@@ -186,108 +189,65 @@ class Session:
             would_stop=self.would_stop,
         )
 
-    # -- the stream of one call
-
-    def _begin_call(self, now: float) -> None:
-        self._call_start = now
-        self._tokens = 0
-        self._thought_tokens = 0
-        self._finish_reason = None
-        self._usage = None
-        self._decision = CONTINUE
-        self._splitter: ChannelSplitter = ChannelSplitter(self.stopping.reasoning_tags)
-        self._reasoner = Engine(
-            self.stopping.reasoning, self.request, every=self.stopping.checkpoint_every
-        )
-        prefix = self._call.prefix if not self._prefill else ""
-        self._stitcher = Stitcher(prefix) if prefix else None
-
-    def _pass(self, step: Step) -> Emission:
-        """Hand the step on as it is, for the modes that leave the text alone."""
-        if step.channel == "reasoning":
-            self._thoughts.append(step.text)
-            self._thought_tokens += step.tokens
-            return Emission(reasoning=step.text)
-        self._plain.append(step.text)
-        return Emission(text=step.text)
-
-    def _watch(self, step: Step, seconds: float) -> None:
-        """Let the policy decide without effect."""
-        if step.channel == "answer" and self.would_stop is None:
-            self._answer.feed(step, seconds)
-            self.would_stop = self._answer.checkpoint
-
-    def _take(self, steps: Iterator[Step], seconds: float) -> Emission:
-        text: list[str] = []
-        thoughts: list[str] = []
-        for step in steps:
-            if step.channel == "reasoning":
-                engine = self._reasoner
-                self._thought_tokens += step.tokens
-                thoughts.append(engine.feed(step, seconds))
-            else:
-                engine = self._answer
-                text.append(engine.feed(self._stitch(step), seconds))
-            if engine.decision.stop:
-                self._decision = engine.decision
-                break
-        limit = self.stopping.max_seconds
-        if not self._decision.stop and limit is not None and seconds >= limit:
-            self._decision = Decision(True, "deadline", forced=True)
-        self._thoughts += thoughts
-        emission = Emission("".join(text), "".join(thoughts), self._decision.stop)
-        self._shown = self._shown or (self._streaming and bool(emission.text))
-        return emission
-
-    def _stitch(self, step: Step) -> Step:
-        """Take away what the model repeats of the prefix."""
-        if self._stitcher is None:
-            return step
-        return replace(step, text=self._stitcher.feed(step.text))
-
-    def _drain(self, seconds: float) -> Emission:
-        """Take what the splitter and the stitcher held back when the call ends."""
-        if not self._active or self._decision.stop:
-            return Emission()
-        emission = self._take(self._splitter.flush(), seconds)
-        if self._stitcher is not None and (rest := self._stitcher.finish()):
-            self._stitcher = None
-            more = self._take(iter([Step(rest, tokens=0)]), seconds)
-            emission = emission._replace(text=emission.text + more.text)
-        return emission
-
-    def _tail(self, emission: Emission) -> Emission:
-        """Add the whitespace that the engine still holds, once nothing more can follow it."""
-        if self.done and self._active:
-            return emission._replace(text=emission.text + self._answer.held)
-        return emission
+    # -- judging
 
     def _confirm(self, decision: Decision) -> bool:
         """Whether a cut here leaves a complete answer, as far as can be told without waiting."""
-        check = self.stopping.completeness
-        if not self._active or getattr(check, "slow", False):
+        check: CompletenessCheck | None = self.stopping.completeness
+        if getattr(check, "slow", False):
+            check = getattr(check, "fast", None)
+        if check is None:
             return True
-        draft = Draft(self._answer.text, "".join(self._thoughts), "cut", decision)
+        draft = Draft(self._answer.settled, self._answer.reasoning, "cut", decision)
         return check(self.request, draft).complete
 
-    # -- judging and planning
-
     def _draft(self) -> Draft:
-        thoughts = "".join(self._thoughts)
-        if not self._active:
-            return Draft("".join(self._plain), thoughts, self._finish_reason)
-        reason = "cut" if self._decision.stop else self._finish_reason
-        text = self._answer.text + self._answer.held
-        if self.done and not text and self._fallback is not None:
+        answer = self._answer
+        incomplete = self.done and not self._verdict.complete
+        if incomplete and self._fallback is not None and not answer.text.strip():
             return self._fallback
-        return Draft(text, thoughts, reason, self._decision)
+        reason = "cut" if answer.decision.stop else self._finish_reason
+        return Draft(answer.text, answer.reasoning, reason, answer.decision)
 
     def _judge(self, draft: Draft) -> Verdict:
         if self.stopping.mode == "off":
             return Verdict(complete=True, reason="not checked: the mode is off")
-        if draft.decision.forced and draft.decision.reason == "loop":
+        if draft.decision.keep is not None:
             return Verdict(complete=False, reason="the text runs in a loop")
         return self.stopping.completeness(self.request, draft)
+
+    # -- limits
+
+    def _room(self) -> int | None:
+        """Output tokens that may still be billed, over all calls; None for no limit."""
+        limits = [self.stopping.max_total_tokens, self.request.max_tokens]
+        known = [limit for limit in limits if limit is not None]
+        return min(known) - self.ledger.generated if known else None
+
+    def _limit_passed(self, seconds: float) -> str:
+        """Which limit a call that goes on has passed, or ``""``."""
+        if self._finish_reason is not None:
+            return ""
+        limit, room = self.stopping.max_seconds, self._room()
+        if limit is not None and seconds >= limit:
+            return "deadline"
+        return "max tokens" if room is not None and self._tokens > room else ""
+
+    def _grant_next(self) -> bool:
+        """Grant the next call its tokens: more of them only where the last grant was too small."""
+        if not self._active:
+            return True
+        attempts = self.ledger.attempts
+        grant = cap(
+            self.stopping.budget(self.request, self.ledger),
+            self.request,
+            self.ledger,
+            must_grow=not attempts or is_truncated(attempts[-1].finish_reason),
+        )
+        self._grant = grant if grant is not None else self._grant
+        return grant is not None
+
+    # -- booking and planning
 
     def _record(self, now: float, draft: Draft, error: str = "") -> None:
         billed = self._usage
@@ -300,14 +260,14 @@ class Session:
             prompt = self.request.prompt_tokens + (self.ledger.kept if self._call.prefill else 0)
         self.ledger.estimated = billed is None or (self.ledger.estimated and len(self.ledger) > 0)
         left = 0
-        if draft.finish_reason == "cut" and self._grant is not None:
-            left = max(0, self._grant - self.ledger.kept - generated)
+        if draft.finish_reason == "cut" and self._call.max_tokens is not None:
+            left = max(0, self._call.max_tokens - generated)
         self.ledger.attempts.append(
             Attempt(
                 kind=self._call.kind,
                 budget=self._grant,
                 generated=generated,
-                reasoning=self._thought_tokens,
+                reasoning=self._answer.thought_tokens,
                 prompt_tokens=prompt,
                 seconds=now - self._call_start,
                 finish_reason=draft.finish_reason,
@@ -319,33 +279,39 @@ class Session:
         )
         self.ledger.seconds = self._elapsed(now)
 
-    def _plan_after(self, draft: Draft, *, failed: bool = False) -> None:
+    def _plan_after(self, draft: Draft) -> None:
         """Choose the next call and its budget, and set the answer back to what is kept."""
         kind = triage(draft, shown=self._shown)
-        final = draft.decision.forced and draft.decision.reason != "loop"
-        if kind is None or final or self.exhausted or not self._grant_more(failed=failed):
-            return self._give_up()
-        kept = len(draft.text)
-        if kind == "reseed":
-            kept = find_loop(draft.text) or 0
-        elif kind in ("restart", "close_reasoning"):
-            kept = 0
+        final = draft.decision.forced and draft.decision.keep is None
+        if kind is None or final or self.exhausted:
+            self.done = True
+            return
+        kept = self._kept(kind, draft)
+        booked = list(self.ledger.attempts)
+        self._discard(kind, kept / max(1, len(draft.text)))
+        if not self._grant_next():
+            self.ledger.attempts[:] = booked
+            self.done = True
+            return
+        # What a cut had saved is spent again by the call that follows it.
+        self.ledger.attempts[-1] = replace(self.ledger.attempts[-1], avoided=0)
         if kept < len(draft.text):
             self._fallback = draft
-        self._discard(kind, kept / max(1, len(draft.text)))
-        if self._decision.stop or kept < len(draft.text):
-            self._answer = self._engine(draft.text[:kept])
         if kind == "restart":
-            self._thoughts = []
+            self._answer.restart()
+        else:
+            spent = sum(a.generated - a.discarded - a.reasoning for a in self.ledger.attempts)
+            self._answer.keep(kept, tokens=max(0, spent))
         self._plan = kind
 
-    def _grant_more(self, *, failed: bool) -> bool:
-        """Grant the next call its tokens. After a broken connection: what was left."""
-        if not self._active or (failed and self.ledger.granted > self.ledger.kept):
-            return True
-        grant = cap(self.stopping.budget(self.request, self.ledger), self.request, self.ledger)
-        self._grant = grant if grant is not None else self._grant
-        return grant is not None
+    def _kept(self, kind: CallKind, draft: Draft) -> int:
+        """How many characters of the draft the next call goes on from."""
+        if kind == "continue":
+            return len(draft.text)
+        if kind != "reseed":
+            return 0
+        start = draft.decision.keep if draft.decision.keep is not None else find_loop(draft.text)
+        return len(draft.text[:start].rstrip())
 
     def _discard(self, kind: CallKind, share: float) -> None:
         """Book the answer tokens whose text is dropped; on a restart all that still stand."""
@@ -356,20 +322,14 @@ class Session:
             if standing > 0:
                 self.ledger.attempts[i] = replace(attempt, discarded=attempt.discarded + standing)
 
-    def _give_up(self) -> None:
-        self._plan = None
-        self.done = True
-
     def _make_call(self, kind: CallKind) -> Call:
-        prefix = self._answer.text + self._answer.held if kind != "first" else ""
-        thoughts = "".join(self._thoughts) if kind != "first" else ""
+        prefix, thoughts = self._answer.text, self._answer.reasoning
         opening, closing = self.stopping.reasoning_tags
         prefill = f"{opening}{thoughts}{closing}\n\n{prefix}" if thoughts.strip() else prefix
         tokens = None
         if self._grant is not None:
-            tokens = max(1, self._grant - self.ledger.kept)
-            if (limit := self.stopping.max_total_tokens) is not None:
-                tokens = max(1, min(tokens, limit - self.ledger.generated))
+            limits = [self._grant - self.ledger.kept, self._room()]
+            tokens = max(1, min(limit for limit in limits if limit is not None))
         return Call(
             kind=kind,
             attempt=len(self.ledger) + 1,
@@ -377,20 +337,29 @@ class Session:
             prefix=prefix,
             prefill=prefill,
             turn=(_ANSWER_NOW if kind == "close_reasoning" else _GO_ON) if prefill else "",
-            resample=kind == "reseed" or (kind == "restart" and not self.ledger.attempts[-1].error),
+            resample=self._must_differ(kind),
         )
 
-    def _engine(self, text: str = "") -> Engine:
-        engine = Engine(
-            self.stopping.policy,
-            self.request,
-            every=self.stopping.checkpoint_every,
-            confirm=self._confirm,
-        )
-        if text:
-            kept = sum(a.generated - a.discarded - a.reasoning for a in self.ledger.attempts)
-            engine.preload(text, tokens=max(0, kept))
-        return engine
+    def _must_differ(self, kind: CallKind) -> bool:
+        """Whether the same greedy run would only end as it did, by itself and badly."""
+        if kind in ("first", "close_reasoning"):
+            return False
+        return kind == "reseed" or not broke_off(self.ledger.attempts[-1].finish_reason)
+
+    def _last(self, emission: Emission) -> Emission:
+        """Add the white space that is still held back, once nothing more can follow it."""
+        if self.done:
+            emission = emission._replace(text=emission.text + self._answer.held)
+        return emission
+
+    def _drain(self, now: float) -> Emission:
+        emission = self._answer.drain(self._elapsed(now))
+        self._note_shown(emission)
+        return emission
+
+    def _note_shown(self, emission: Emission) -> None:
+        if self._streaming and emission.text:
+            self._shown = True
 
     def _elapsed(self, now: float) -> float:
         return now - self._start if self._start is not None else 0.0

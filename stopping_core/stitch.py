@@ -4,19 +4,22 @@ from __future__ import annotations
 
 _WINDOW = 400
 _MINIMUM = 12
+_SPACELESS = "\u0e00"  # scripts from Thai on are mostly written without blanks
 
 
 def stitch(prefix: str, continuation: str, *, minimum: int = _MINIMUM) -> str:
     """Return prefix plus continuation, with the overlap of the two kept once.
 
     Models that are asked to go on, rather than prefilled, often begin by repeating their last
-    words. The overlap is the longest end of ``prefix`` that ``continuation`` begins with.
+    words, or all of them. The overlap is the longest end of ``prefix`` that ``continuation`` begins
+    with. Where there is none, two words that meet get a blank between them: a prefix that broke off
+    inside a word, and is not repeated, is joined wrongly.
 
     Args:
         prefix: Text that stands.
         continuation: Text that follows, perhaps beginning with a part of the prefix.
-        minimum: Shortest overlap that is taken for a repetition, characters, >= 1. Shorter ones
-            may be chance (``"ha"`` after ``"ha ha "``) and are kept.
+        minimum: Shortest overlap that is taken for a repetition, characters, >= 1, unless it is the
+            whole prefix. Shorter ones may be chance (``"ha"`` after ``"ha ha "``) and are kept.
 
     Examples:
         >>> stitch("The capital of France", "capital of France is Paris.")
@@ -45,12 +48,11 @@ class Stitcher:
         self._minimum = minimum
         self._held = ""
         # Ends of the prefix that the continuation may repeat: the last _WINDOW characters' worth,
-        # and the whole.
-        start = max(0, len(prefix) - _WINDOW)
+        # and the whole, however short: a model that begins again is no chance.
+        start = max(1, len(prefix) - _WINDOW)
         ends = [prefix[i:] for i in range(start, len(prefix) - minimum + 1)]
-        if start and prefix:
-            ends.insert(0, prefix)
-        self._open = ends
+        self._open = [prefix, *ends] if prefix else []
+        self._last = prefix[-1:]
         self._overlap = 0
 
     def feed(self, text: str) -> str:
@@ -68,7 +70,22 @@ class Stitcher:
         return "" if still_open else self.finish()
 
     def finish(self) -> str:
-        """Take the end of the continuation; return what was held back and is new."""
-        new, self._held, self._open = self._held[self._overlap :], "", []
-        self._overlap = 0
-        return new
+        """Take the end of the continuation; return what was held back and is new.
+
+        A repetition that broke off in its middle is none of it new.
+        """
+        if self._open and len(self._held) >= self._minimum:
+            self._overlap = len(self._held)
+        new, joined = self._held[self._overlap :], self._overlap > 0
+        self._held, self._open, self._overlap = "", [], 0
+        last, self._last = self._last, ""
+        return new if joined or not _are_words(last, new[:1]) else f" {new}"
+
+
+def _are_words(last: str, first: str) -> bool:
+    """Whether a blank belongs between two characters, in a script that is written with blanks.
+
+    A model that is asked to go on begins with a word, and without the blank before it.
+    """
+    spaced = last < _SPACELESS and first < _SPACELESS
+    return spaced and first.isalnum() and (last.isalnum() or last in ".,;:!?)")

@@ -8,15 +8,10 @@ from typing import Any, Literal, Self, get_args
 
 from stopping_core.budgets import GeometricBudget
 from stopping_core.completeness import default_check
-from stopping_core.policies import Policy, Threshold
+from stopping_core.policies import LoopGuard, Policy
 from stopping_core.profiles import PROFILES, careful
 from stopping_core.protocols import BudgetSchedule, CompletenessCheck, Hook
-from stopping_core.signals import Loop
 from stopping_core.types import Mode
-
-
-def _runaway() -> Policy:
-    return Threshold(Loop(), at_least=1, reason="loop", forced=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +48,7 @@ class AdaptiveStopping:
         >>> AdaptiveStopping(attempts=0)
         Traceback (most recent call last):
         ...
-        ValueError: attempts must be >= 1, got 0
+        ValueError: attempts must be a whole number >= 1, got 0
     """
 
     policy: Policy = field(default_factory=careful)
@@ -63,7 +58,7 @@ class AdaptiveStopping:
     mode: Mode = "active"
     max_total_tokens: int | None = None
     max_seconds: float | None = None
-    reasoning: Policy = field(default_factory=_runaway)
+    reasoning: Policy = field(default_factory=LoopGuard)
     reasoning_tags: tuple[str, str] = ("<think>", "</think>")
     checkpoint_every: int = 16
     backoff: tuple[float, float] = (0.5, 8.0)
@@ -75,16 +70,18 @@ class AdaptiveStopping:
             if not isinstance(getattr(self, name), Policy):
                 raise TypeError(f"{name} must be a Policy, got {getattr(self, name)!r}")
         for name in ("completeness", "budget"):
-            if not callable(getattr(self, name)):
-                raise TypeError(f"{name} must be callable, got {getattr(self, name)!r}")
+            _check_callable(name, getattr(self, name))
+        for hook in self.hooks:
+            _check_callable("hooks", hook)
         for name in ("attempts", "checkpoint_every", "max_total_tokens"):
             value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ValueError(f"{name} must be >= 1, got {value}")
+            if name == "max_total_tokens" and value is None:
+                continue
+            if not isinstance(value, int) or value < 1:
+                raise ValueError(f"{name} must be a whole number >= 1, got {value!r}")
         if self.max_seconds is not None and not (0 < self.max_seconds < math.inf):
             raise ValueError(f"max_seconds must be in (0, inf), got {self.max_seconds}")
-        first, largest = self.backoff
-        if not 0 <= first <= largest < math.inf:
+        if len(self.backoff) != 2 or not 0 <= self.backoff[0] <= self.backoff[1] < math.inf:
             raise ValueError(f"backoff must hold 0 <= first <= largest < inf, got {self.backoff}")
         if self.mode not in get_args(Mode):
             raise ValueError(f"mode must be one of {get_args(Mode)}, got {self.mode!r}")
@@ -116,3 +113,8 @@ class AdaptiveStopping:
         if unknown := sorted(set(changes) - known):
             raise ValueError(f"no such field: {unknown}; fields are {sorted(known)}")
         return replace(self, **changes)
+
+
+def _check_callable(name: str, value: object) -> None:
+    if not callable(value) or isinstance(value, type):
+        raise TypeError(f"{name} must be callable and no class, got {value!r}")

@@ -19,6 +19,8 @@ from stopping_core.protocols import BudgetSchedule, CompletenessCheck, Signal
 from stopping_core.segmenter import Segmenter
 from stopping_core.types import Attempt, Call, Draft, Request, Step
 
+_CONFIDENCE = (-1.0, -3.0, -2.0)
+
 SAMPLES: tuple[str, ...] = (
     "",
     " ",
@@ -159,6 +161,18 @@ def check_signal(factory: Callable[[], Signal]) -> None:
         used = factory()
         _readings(used, chunkings("Something else. Entirely.")[0])
         assert _readings(used, chunkings(text)[0]) == readings[0], f"{name}.reset forgets not all"
+    for length in (8, 24, 64):
+        single = [
+            Step(" a", logprob=v, entropy=-v, margin=v / -4)
+            for v in _CONFIDENCE
+            for _ in range(length)
+        ]
+        merged = [
+            Step(" a" * length, length, logprob=v, entropy=-v, margin=v / -4) for v in _CONFIDENCE
+        ]
+        one, other = _readings(factory(), single)[-1][1], _readings(factory(), merged)[-1][1]
+        same = one == other or (one is not None and other is not None and abs(one - other) < 1e-9)
+        assert same, f"{name} counts a step of {length} tokens as if it were another number"
     signal = factory()
     signal.reset(Request())
     twin = copy.deepcopy(signal)
@@ -181,10 +195,8 @@ def check_policy(factory: Callable[[], Policy]) -> None:
         stops = [_stop(policy, steps) for steps in chunkings(text)]
         assert all(stop == stops[0] for stop in stops), f"{policy!r} depends on chunking: {text!r}"
         if stops[0] is not None:
-            for tail in ("", " Something else entirely follows."):
-                # What follows the last settled character may differ without changing the stop.
-                steps = chunkings(text + tail)[1]
-                assert _stop(policy, steps) == stops[0], f"{policy!r} sees the future of {text!r}"
+            longer = chunkings(text + " Something else entirely follows.")[1]
+            assert _stop(policy, longer) == stops[0], f"{policy!r} sees the future of {text!r}"
 
 
 def check_completeness(check: CompletenessCheck) -> None:
@@ -209,6 +221,7 @@ def check_budget(schedule: BudgetSchedule, *, calls: int = 12) -> None:
             return
         assert isinstance(granted, int), f"{schedule!r} grants {granted!r}, not a whole number"
         assert granted >= 1, f"{schedule!r} grants {granted} tokens"
+        assert granted >= last, f"{schedule!r} takes back: {granted} after {last}"
         grant = cap(granted, request, ledger)
         if grant is None:
             return

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from stopping_core.completeness import broke_off, is_blocked
+from stopping_core.completeness import broke_off, is_blocked, is_truncated
 from stopping_core.signals import find_loop
 from stopping_core.types import CallKind, Draft
 
@@ -24,9 +24,11 @@ def triage(draft: Draft, *, shown: bool = False) -> CallKind | None:
     """
     if is_blocked(draft.finish_reason):
         return None
-    unfinished = broke_off(draft.finish_reason)
     if not draft.text.strip():
-        return "close_reasoning" if draft.reasoning.strip() and unfinished else "restart"
-    if draft.decision.reason == "loop" or find_loop(draft.text) is not None:
+        ate_it = draft.finish_reason == "cut" or is_truncated(draft.finish_reason)
+        if draft.reasoning.strip() and ate_it:
+            return "close_reasoning"
+        return "continue" if shown else "restart"
+    if draft.decision.keep is not None or find_loop(draft.text) is not None:
         return None if shown else "reseed"
-    return "continue" if unfinished or shown else "restart"
+    return "continue" if broke_off(draft.finish_reason) or shown else "restart"

@@ -147,11 +147,13 @@ class Decision:
         reason: Why, in one or two words: ``"sentence"``, ``"json"``, ``"loop"``, ``"deadline"``.
         forced: True where going on is useless or not allowed (a loop, a deadline), so that the
             stop holds even though the answer is not complete.
+        keep: Where the end of the text is waste (a loop), the characters before it; else None.
     """
 
     stop: bool
     reason: str = ""
     forced: bool = False
+    keep: int | None = None
 
 
 CONTINUE = Decision(stop=False)

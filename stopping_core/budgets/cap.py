@@ -6,7 +6,9 @@ from stopping_core.ledger import Ledger
 from stopping_core.types import Request
 
 
-def cap(grant: int | None, request: Request, ledger: Ledger) -> int | None:
+def cap(
+    grant: int | None, request: Request, ledger: Ledger, *, must_grow: bool = True
+) -> int | None:
     """Cap a grant by the limits of the request and of the model.
 
     Args:
@@ -14,10 +16,12 @@ def cap(grant: int | None, request: Request, ledger: Ledger) -> int | None:
         request: Its ``max_tokens``, ``max_output_tokens``, and ``context_window`` less
             ``prompt_tokens`` are the limits, as far as they are known.
         ledger: The attempts so far.
+        must_grow: Whether the last grant was too small. If not, what is left of it is enough.
 
     Returns:
-        The grant or the least of the limits. None where that is not more than was granted before:
-        a retry never repeats the budget that was just too small.
+        The grant or the least of the limits. None where that is not more than what stands already,
+        or, if it must grow, than was granted before: a retry never repeats the budget that was
+        just too small.
 
     Examples:
         >>> cap(512, Request(prompt_tokens=4000, context_window=4096), Ledger())
@@ -30,4 +34,8 @@ def cap(grant: int | None, request: Request, ledger: Ledger) -> int | None:
     if request.context_window is not None:
         limits.append(request.context_window - (request.prompt_tokens or 0))
     least = min(limits)
-    return least if least > ledger.granted else None
+    if must_grow:
+        return least if least > ledger.granted else None
+    if ledger.granted > ledger.kept:
+        least = min(least, ledger.granted)
+    return least if least > ledger.kept else None

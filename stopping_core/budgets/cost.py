@@ -67,7 +67,7 @@ class CostCeiling:
                 return None
             wanted = min(wanted, affordable)
         limited = ledger.kept + wanted
-        return limited if limited > max(ledger.granted, ledger.kept) else None
+        return limited if limited > ledger.kept else None
 
     def _left(self, request: Request, ledger: Ledger) -> Fraction:
         """What the output of the next call may cost, in millionths of a dollar."""

@@ -56,7 +56,7 @@ class DeadlineBudget:
             return grant
         room = min(left * rate, float(grant))  # finite, whatever the rate
         limited = min(grant, ledger.kept + math.floor(room))
-        return limited if limited > max(ledger.granted, ledger.kept) else None
+        return limited if limited > ledger.kept else None
 
 
 def _measure(ledger: Ledger) -> float | None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
+from numbers import Integral
 
 from stopping_core.ledger import Ledger
 from stopping_core.types import Request
@@ -11,7 +11,10 @@ from stopping_core.types import Request
 
 @dataclass(frozen=True, slots=True)
 class FixedBudget:
-    """Grants the same number of tokens once, and no more: what ``max_tokens`` always did.
+    """Grants the same number of tokens to every call: what ``max_tokens`` always did.
+
+    An answer that it was too small for is not tried again; one that broke off for another reason
+    has what is left of it.
 
     Args:
         tokens: Output tokens, >= 1.
@@ -24,9 +27,9 @@ class FixedBudget:
     tokens: int
 
     def __post_init__(self) -> None:
-        if not 1 <= self.tokens < math.inf:
-            raise ValueError(f"tokens must be in [1, inf), got {self.tokens}")
+        if not (isinstance(self.tokens, Integral) and self.tokens >= 1):
+            raise ValueError(f"tokens must be an integer in [1, inf), got {self.tokens!r}")
 
     def __call__(self, request: Request, ledger: Ledger, /) -> int | None:
-        """Grant the tokens to the first call."""
-        return self.tokens if len(ledger) == 0 else None
+        """Grant the tokens."""
+        return self.tokens

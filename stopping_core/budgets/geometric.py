@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from numbers import Integral
 
 from stopping_core.ledger import Ledger
 from stopping_core.types import Request
@@ -35,19 +36,19 @@ class GeometricBudget:
     ceiling: int = 4096
 
     def __post_init__(self) -> None:
-        if not 1 <= self.first < math.inf:
-            raise ValueError(f"first must be in [1, inf), got {self.first}")
+        if not (isinstance(self.first, Integral) and self.first >= 1):
+            raise ValueError(f"first must be an integer in [1, inf), got {self.first!r}")
         if not 1 < self.growth < math.inf:
             raise ValueError(f"growth must be in (1, inf), got {self.growth}")
-        if not self.first <= self.ceiling < math.inf:
-            raise ValueError(f"ceiling must be in [{self.first}, inf), got {self.ceiling}")
+        if not (isinstance(self.ceiling, Integral) and self.ceiling >= self.first):
+            raise ValueError(
+                f"ceiling must be an integer in [{self.first}, inf), got {self.ceiling!r}"
+            )
 
     def __call__(self, request: Request, ledger: Ledger, /) -> int | None:
         """Grant the last grant times ``growth``, or ``first``."""
         used = max(ledger.granted, ledger.kept)
         if used == 0:
             return self.first
-        if used >= self.ceiling:
-            return None
         # A growth close to 1 still grants a token more; one beyond the floats meets the ceiling.
         return int(min(self.ceiling, max(used + 1, used * self.growth)))

@@ -59,8 +59,9 @@ class FinishReason:
     """Incomplete where the model did not end by itself.
 
     That is a limit on tokens, a content filter (the text breaks off there, whatever was said), an
-    error, or no finish reason at all: the stream broke off. ``"cut"``, ``"stop"``, tool calls and
-    words that are not known here are no sign of anything missing.
+    error, a stop that our policy forced, or no finish reason at all: the stream broke off. Any
+    other ``"cut"``, ``"stop"``, tool calls and words that are not known here are no sign of
+    anything missing.
 
     Examples:
         >>> FinishReason()(Request(), Draft("Once upon a", finish_reason="length")).reason
@@ -69,6 +70,8 @@ class FinishReason:
 
     def __call__(self, request: Request, draft: Draft, /) -> Verdict:
         """Check why the draft ended."""
+        if draft.decision.forced:
+            return Verdict(False, f"it was stopped before its end ({draft.decision.reason})")
         if draft.finish_reason is None:
             return Verdict(False, "no finish reason: the stream broke off")
         word = _plain(draft.finish_reason)

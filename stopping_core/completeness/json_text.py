@@ -7,6 +7,7 @@ import re
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from stopping_core.strict_json import NotJson, decode
 from stopping_core.types import Draft, Request, Verdict
 
 _SPACE = " \t\r\n"
@@ -14,7 +15,6 @@ _OPENS_OBJECT = re.compile(
     r"""\s*(?:```(?:json)?\s*)?(?=\{\s*(?:["}]|\Z)|\[\s*(?:\{\s*(?:["}]|\Z)|\Z))""", re.IGNORECASE
 )
 _MARKS = re.compile(r'"(?:[^"\\]|\\.)*+"?|[\[\]{}]', re.DOTALL)
-_SAFE_DIGITS = 600  # below the least limit that Python sets on int()
 
 
 class Parsed(NamedTuple):
@@ -91,10 +91,10 @@ def parse(text: str, *, prefix_ok: bool = False) -> Parsed:
     if not body:
         return Parsed(reason="there is no JSON text")
     try:
-        value, end = _DECODER.raw_decode(body)
+        value, end = decode(body)
     except json.JSONDecodeError as error:
         return Parsed(reason=_explain(error))
-    except _NotJson as error:
+    except NotJson as error:
         return Parsed(reason=f"not a JSON text: {error} is not JSON")
     except RecursionError:
         return Parsed(reason="the JSON text is nested too deeply to be checked")
@@ -102,21 +102,6 @@ def parse(text: str, *, prefix_ok: bool = False) -> Parsed:
         line = body.count("\n", 0, end) + 1
         return Parsed(reason=f"not a JSON text: something follows the value on line {line}")
     return Parsed(value, body[:end])
-
-
-class _NotJson(ValueError):
-    """A constant that Python's parser accepts and JSON does not have."""
-
-
-def _reject(constant: str) -> Any:
-    raise _NotJson(constant)
-
-
-def _integer(digits: str) -> int | float:
-    return int(digits) if len(digits) < _SAFE_DIGITS else float(digits)
-
-
-_DECODER = json.JSONDecoder(parse_constant=_reject, parse_int=_integer)
 
 
 def _unfence(body: str, *, prefix_ok: bool) -> str | None:

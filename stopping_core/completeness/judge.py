@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 import re
 from collections.abc import Callable
@@ -26,6 +27,11 @@ class Judge:
             in [0, 1], a reply that begins with yes or complete, no or incomplete, or a verdict.
         threshold: Least probability that counts as complete, in [0, 1].
 
+    Raises:
+        ValueError: If ``ask`` cannot be called, or ``threshold`` is no probability.
+        TypeError: If ``ask`` is a coroutine function: nothing here awaits it, so that every draft
+            would count as complete.
+
     Examples:
         >>> judge = Judge(lambda request, text: 0.2)
         >>> judge(Request(question="Name two rivers."), Draft("The Rhine.")).reason
@@ -40,6 +46,10 @@ class Judge:
     def __post_init__(self) -> None:
         if not callable(self.ask):
             raise ValueError(f"ask must be callable, got {self.ask!r}")
+        if any(map(inspect.iscoroutinefunction, (self.ask, type(self.ask).__call__))):
+            raise TypeError(
+                f"ask must be a plain function, got the coroutine function {self.ask!r}"
+            )
         if not 0.0 <= self.threshold <= 1.0:
             raise ValueError(f"threshold must be in [0, 1], got {self.threshold}")
 

@@ -5,14 +5,9 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
+from stopping_core.final_answers import states_answer
+from stopping_core.patterns import compile_pattern
 from stopping_core.types import Draft, Request, Verdict
-
-_STATED = re.compile(
-    r"\banswer(?:[*_ \t]*[:：=]|[*_ \t]+is\b[ \t]*:?)[\s*_:`]*(?![\s*_:`.,])\S", re.IGNORECASE
-)
-_HASHES = re.compile(r"^####[ \t]*[-+]?[$€£]?\d[\d,.]*(?:/\d+)?[ \t]*%?[ \t]*$", re.MULTILINE)
-_BOX = re.compile(r"\\(?:boxed|fbox)\s*\{")
-_BRACES = re.compile(r"\\.|[{}]", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +21,7 @@ class Matches:
         pattern: A regular expression, or its source.
 
     Raises:
-        ValueError: If the pattern does not compile.
+        ValueError: If ``pattern`` is no regular expression for text.
 
     Examples:
         >>> Matches(r"yes|no")(Request(), Draft("yes\n")).complete
@@ -37,7 +32,7 @@ class Matches:
     _compiled: re.Pattern[str] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "_compiled", _compile(self.pattern))
+        object.__setattr__(self, "_compiled", compile_pattern(self.pattern))
 
     def __call__(self, request: Request, draft: Draft, /) -> Verdict:
         """Match the text."""
@@ -50,17 +45,18 @@ class Matches:
 class AnswerPresent:
     r"""Incomplete unless a final answer is stated.
 
-    Without a pattern these count: ``answer is X``, ``answer: X`` with or without emphasis, a closed
-    and non-empty ``\boxed{X}``, and ``#### N`` on a line of its own. What X says is not judged:
-    "The answer is unknown" is present. Nor whether it is finished: combine with
-    :class:`FinishReason`. English; give a pattern for other languages.
+    Without a pattern these count: ``the answer is X``, ``Answer: X`` at the beginning of a line or
+    clause, with or without emphasis, a closed and non-empty ``\boxed{X}``, and ``#### N`` on a line
+    of its own. What X says is not judged: "The answer is unknown" is present. Nor whether it is
+    finished: combine with :class:`FinishReason`. English; give a pattern for other languages. The
+    signal :class:`~stopping_core.signals.AnswerPattern` finds no answer that is not present here.
 
     Args:
         pattern: A regular expression, or its source, searched for in the text. Where it has groups,
             the first that took part must not be blank.
 
     Raises:
-        ValueError: If the pattern does not compile.
+        ValueError: If ``pattern`` is no regular expression for text.
 
     Examples:
         >>> AnswerPresent()(Request(), Draft("So the answer is 42.")).complete
@@ -71,48 +67,19 @@ class AnswerPresent:
     _compiled: re.Pattern[str] | None = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        compiled = None if self.pattern is None else _compile(self.pattern)
+        compiled = None if self.pattern is None else compile_pattern(self.pattern)
         object.__setattr__(self, "_compiled", compiled)
 
     def __call__(self, request: Request, draft: Draft, /) -> Verdict:
         """Search for the answer."""
         if self._compiled is None:
-            return Verdict(True) if _is_stated(draft.text) else Verdict(False, _NONE_STATED)
+            stated = states_answer(draft.text)
+            return Verdict(stated, "" if stated else "no final answer is stated")
         for match in self._compiled.finditer(draft.text):
             groups = [group for group in match.groups() if group is not None]
             if not groups or groups[0].strip():
                 return Verdict(True)
         return Verdict(False, f"nothing in the answer matches {_short(self._compiled)}")
-
-
-_NONE_STATED = "no final answer is stated"
-
-
-def _is_stated(text: str) -> bool:
-    return bool(_STATED.search(text) or _HASHES.search(text) or _has_box(text))
-
-
-def _has_box(text: str) -> bool:
-    """Whether there is a box that is closed and holds something."""
-    boxes = {box.end() for box in _BOX.finditer(text)}
-    opened: list[int] = []
-    for mark in _BRACES.finditer(text) if boxes else ():
-        if mark[0] == "{":
-            opened.append(mark.end())
-        elif mark[0] == "}" and opened:
-            start = opened.pop()
-            if start in boxes and text[start : mark.start()].strip():
-                return True
-    return False
-
-
-def _compile(pattern: str | re.Pattern[str]) -> re.Pattern[str]:
-    try:
-        return re.compile(pattern)
-    except re.error as error:
-        raise ValueError(
-            f"pattern must be a regular expression, got {pattern!r}: {error}"
-        ) from error
 
 
 def _short(pattern: re.Pattern[str]) -> str:

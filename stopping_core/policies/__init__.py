@@ -1,6 +1,7 @@
 """Stopping rules: what to decide from the readings at a checkpoint."""
 
 from stopping_core.policies.limits import Deadline, MaxTokens, MinTokens
+from stopping_core.policies.loop_guard import LoopGuard
 from stopping_core.policies.never import Never
 from stopping_core.policies.patience import Patience
 from stopping_core.policies.policy import AllOf, AnyOf, Policy
@@ -10,6 +11,7 @@ __all__ = [
     "AllOf",
     "AnyOf",
     "Deadline",
+    "LoopGuard",
     "MaxTokens",
     "MinTokens",
     "Never",

@@ -75,14 +75,19 @@ class AnyOf(_Composite):
 
 
 class AllOf(_Composite):
-    """Stops where all parts do at one checkpoint; forced only where all of them are."""
+    """Stops where all parts do at one checkpoint; forced where one of them is."""
 
     def decide(self, checkpoint: Checkpoint) -> Decision:
         decisions = [part.decide(checkpoint) for part in self.parts]
         if not all(d.stop for d in decisions):
             return CONTINUE
         reasons = dict.fromkeys(d.reason for d in decisions if d.reason)
-        return Decision(True, " & ".join(reasons), forced=all(d.forced for d in decisions))
+        return Decision(
+            stop=True,
+            reason=" & ".join(reasons),
+            forced=any(d.forced for d in decisions),
+            keep=next((d.keep for d in decisions if d.keep is not None), None),
+        )
 
     def __repr__(self) -> str:
         return "(" + " & ".join(map(repr, self.parts)) + ")"

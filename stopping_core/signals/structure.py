@@ -5,10 +5,12 @@ All of them read the answer channel alone, and only the text and its marks: they
 
 from __future__ import annotations
 
-import json
 import re
-from typing import Any, ClassVar
+from typing import ClassVar
 
+from stopping_core.final_answers import last_answer
+from stopping_core.patterns import compile_pattern
+from stopping_core.strict_json import decode
 from stopping_core.types import Boundary, Request, Step
 
 WINDOW = 500
@@ -16,22 +18,8 @@ WINDOW = 500
 
 _HEAD = 256  # characters within which it shows whether an answer is JSON
 _FENCED = re.compile(r"(?:`{3,}|~{3,})[ \t]*(\w*)[^\n`]*\n\s*")
-_FINISHED = Boundary.SENTENCE | Boundary.LINE | Boundary.PARAGRAPH
-
-_NUMBER = re.compile(r"^####[ \t]+([$€£]?-?\d[\d,]*(?:\.\d+)?[ \t]?%?)[.]?\Z", re.MULTILINE)
-_STATEMENTS = (
-    re.compile(
-        r"\b(?:the|my|our)\s(?:final\s|correct\s)?answer\s(?:is|would\sbe)\b"
-        r"[\s*_:]*+(?!not\b)(\S.*)\Z",
-        re.IGNORECASE,
-    ),
-    re.compile(
-        r"^[\s>#*_-]*+(?:final\s|short\s)?answer[\s*_]*+:[\s*_]*+(\S.*)\Z",
-        re.IGNORECASE | re.MULTILINE,
-    ),
-)
-_BOXED = "\\boxed{"
-_BRACES = re.compile(r"\\.|[{}]", re.DOTALL)
+_LINE_ENDED = Boundary.LINE | Boundary.PARAGRAPH
+_FINISHED = Boundary.SENTENCE | _LINE_ENDED
 
 
 class _Count:
@@ -123,7 +111,9 @@ class JsonClosed:
     begins with a citation. JSON after an introduction in words is not seen.
 
     The text of the value is kept until it closes, the one exception to constant memory. Where it
-    is nested too deeply for the parser, brackets that match are taken for validity.
+    is nested too deeply for the parser, brackets that match are taken for validity: the end of the
+    value is certain, so a stop still loses nothing. The check
+    :class:`~stopping_core.completeness.JsonText` has to vouch for the value, and refuses it then.
 
     Examples:
         >>> signal = JsonClosed()
@@ -196,17 +186,11 @@ def _find_value(head: str, *, expected: bool) -> int | None:
 def _parses(text: str) -> bool:
     """Say whether a text whose brackets match is JSON as the standard has it."""
     try:
-        # Numbers stay text: their size is the caller's matter.
-        json.loads(text, parse_constant=_refuse, parse_int=str, parse_float=str)
+        return decode(text)[1] == len(text)
     except RecursionError:
         return True
     except ValueError:
         return False
-    return True
-
-
-def _refuse(constant: str) -> Any:
-    raise ValueError(f"{constant} is not JSON")
 
 
 class AnswerPattern:
@@ -214,7 +198,8 @@ class AnswerPattern:
 
     Reasoning models say what they conclude in a few set ways; what comes after is repetition. With
     no pattern of one's own it finds "The (final) answer is X." and "Answer: X", finished by the end
-    of the sentence or line, a balanced ``\boxed{X}``, and "#### N" alone on its line. It looks when
+    of the sentence or line, a balanced ``\boxed{X}``, and "#### N" alone on its line, all as the
+    check :class:`~stopping_core.completeness.AnswerPresent` knows them. It looks when
     a sentence, line or paragraph ends, at the last ``WINDOW`` characters of the current line and of
     the line before it that is not blank. The first find holds: an answer that the model takes back
     later, or states for one part of the question, is final here, and a statement longer than the
@@ -238,7 +223,7 @@ class AnswerPattern:
     """
 
     def __init__(self, pattern: str | re.Pattern[str] | None = None) -> None:
-        self.pattern = None if pattern is None else _compile(pattern)
+        self.pattern = None if pattern is None else compile_pattern(pattern)
         self.reset(Request())
 
     def reset(self, request: Request) -> None:
@@ -258,56 +243,19 @@ class AnswerPattern:
             self._line = last[-WINDOW:]
         elif step.boundary & _FINISHED:
             window = f"{self._previous}\n{self._line}" if self._previous else self._line
-            self.answer = self._search(window)
+            self.answer = self._search(window, line_ended=bool(step.boundary & _LINE_ENDED))
 
     @property
     def value(self) -> float | None:
         """The reading now."""
         return float(self.answer is not None)
 
-    def _search(self, window: str) -> str | None:
+    def _search(self, window: str, *, line_ended: bool) -> str | None:
         if self.pattern is None:
-            return _find_answer(window)
+            return last_answer(window, line_ended=line_ended)
         found = self.pattern.search(window)
         if found is None:
             return None
         if "answer" in self.pattern.groupindex:
             return found["answer"] or ""
         return found[min(1, self.pattern.groups)] or ""
-
-
-def _compile(pattern: Any) -> re.Pattern[str]:
-    try:
-        compiled = re.compile(pattern)
-    except (re.error, TypeError, RecursionError, OverflowError) as error:
-        raise ValueError(
-            f"pattern must be a regular expression, got {pattern!r}: {error}"
-        ) from None
-    if not isinstance(compiled.pattern, str):
-        raise ValueError(f"pattern must be a regular expression for text, got {pattern!r}")
-    return compiled
-
-
-def _find_answer(window: str) -> str | None:
-    """Return the answer that the last line of the window states or the window boxes."""
-    boxed = window.rfind(_BOXED)
-    if boxed >= 0:
-        return _balanced(window, boxed + len(_BOXED))
-    if number := _NUMBER.search(window):
-        return number[1].strip()
-    for statement in _STATEMENTS:
-        if found := statement.search(window):
-            answer = found[1].rstrip(" \t*_")
-            if not answer.endswith(":"):
-                return answer.rstrip(" \t*_.!?…。") or answer
-    return None
-
-
-def _balanced(text: str, start: int) -> str | None:
-    """Return the text from ``start`` to the brace that closes the one before it, if any."""
-    depth = 1
-    for brace in _BRACES.finditer(text, start):
-        depth += {"{": 1, "}": -1}.get(brace[0], 0)
-        if depth == 0:
-            return text[start : brace.start()]
-    return None

@@ -6,6 +6,7 @@ import re
 from abc import ABC, abstractmethod
 from typing import TypeAlias
 
+from stopping_core.sentence_ends import ends_sentence
 from stopping_core.types import Boundary, Channel, Request, Step
 
 Word: TypeAlias = tuple[str, int, bool]
@@ -20,7 +21,6 @@ _SPACELESS = (
     "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\uff01-\uffef\U00020000-\U0003ffff"
 )
 _RUNS = re.compile(rf"\s+|([{_SPACELESS}])|[^\s{_SPACELESS}]+")
-_SENTENCE_END = re.compile(r"[.!?…。！？｡؟۔।][\"'”’»)\]*_」』）]*\Z")
 
 
 class Words:
@@ -95,7 +95,7 @@ class Words:
         if text[-1].isalnum():
             self._opens = False
         else:
-            self._opens = _SENTENCE_END.search(text) is not None
+            self._opens = ends_sentence(text)
 
 
 class WordSignal(ABC):

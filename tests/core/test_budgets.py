@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable
 from fractions import Fraction
 from typing import Any
@@ -179,7 +180,9 @@ def test_cost_counts_what_was_thrown_away() -> None:
     budget = CostCeiling(0.001, 0.0, 1.0, GeometricBudget(500, 4.0, 4096))
     ledger = Ledger()
     book(ledger, 500, 500, discarded=500)
-    assert budget(Request(prompt_tokens=10), ledger) is None
+    request = Request(prompt_tokens=10)
+    assert budget(request, ledger) == 500
+    assert cap(budget(request, ledger), request, ledger) is None
     ledger = Ledger()
     book(ledger, 400, 400, discarded=400)
     assert budget(Request(prompt_tokens=10), ledger) == 600
@@ -229,7 +232,23 @@ def test_arguments_are_validated(
     name: str, make: Callable[[float], BudgetSchedule], value: float
 ) -> None:
     """Zero, negative, NaN and infinite settings are refused with name, interval and value."""
-    with pytest.raises(ValueError, match=rf"{name} must be in [\[(].* got {value}"):
+    with pytest.raises(ValueError, match=rf"{name} must be (an integer )?in [\[(].* got {value}"):
+        make(value)
+
+
+@pytest.mark.parametrize("value", [1.5, 64.0, "64", None])
+@pytest.mark.parametrize(
+    ("name", "make"),
+    [
+        ("tokens", FixedBudget),
+        ("first", lambda x: GeometricBudget(first=x)),
+        ("ceiling", lambda x: GeometricBudget(first=1, ceiling=x)),
+    ],
+)
+def test_tokens_are_whole(name: str, make: Callable[[Any], BudgetSchedule], value: object) -> None:
+    """A count of tokens that is no integer is refused with name, interval and value."""
+    message = f"{name} must be an integer in [1, inf), got {value!r}"
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
         make(value)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import re
 from typing import Any
 
 import pytest
@@ -172,6 +174,9 @@ def test_patterns_are_validated(kind: type[Matches]) -> None:
     """A pattern that does not compile is the caller's mistake."""
     with pytest.raises(ValueError, match=r"pattern must be a regular expression, got '\('"):
         kind("(")
+    for_bytes: Any = re.compile(b"x")
+    with pytest.raises(ValueError, match="pattern must be a regular expression for text"):
+        kind(for_bytes)
 
 
 @pytest.mark.parametrize(
@@ -240,6 +245,22 @@ def test_judge_is_validated() -> None:
     nothing: Any = None
     with pytest.raises(ValueError, match=r"ask must be callable, got None"):
         Judge(nothing)
+
+
+def test_judge_has_to_be_a_plain_function() -> None:
+    """A coroutine function, or an object with one, would never be awaited, so it is refused."""
+
+    async def reply(request: Request, text: str) -> bool:
+        return True
+
+    class Model:
+        async def __call__(self, request: Request, text: str) -> bool:
+            return True
+
+    unawaited: list[Any] = [reply, functools.partial(reply), Model(), Model().__call__]
+    for ask_later in unawaited:
+        with pytest.raises(TypeError, match="ask must be a plain function, got the coroutine"):
+            Judge(ask_later)
 
 
 def test_slow_parts_come_last_and_only_where_needed() -> None:

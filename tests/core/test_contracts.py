@@ -20,6 +20,7 @@ POLICIES: dict[str, Callable[[], Policy]] = {
     "AllOf": lambda: sentence & MinTokens(3),
     "AnyOf": lambda: sentence | MinTokens(20),
     "Deadline": lambda: policies.Deadline(1.0),
+    "LoopGuard": policies.LoopGuard,
     "MaxTokens": lambda: policies.MaxTokens(7),
     "MinTokens": lambda: policies.MinTokens(7),
     "Never": Never,
@@ -102,6 +103,28 @@ def test_a_broken_signal_is_found() -> None:
         check_signal(Eager)
 
 
+def test_a_signal_that_takes_a_step_for_a_token_is_found() -> None:
+    """A chunk of many tokens is many tokens."""
+
+    class Mean(Eager):
+        """The mean logprob of the steps."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.seen: list[float] = []
+
+        def reset(self, request: Request) -> None:
+            self.value, self.seen = None, []
+
+        def update(self, step: Any) -> None:
+            if step.logprob is not None:
+                self.seen = [*self.seen, step.logprob][-8:]
+                self.value = sum(self.seen) / len(self.seen)
+
+    with pytest.raises(AssertionError, match="Mean counts a step of"):
+        check_signal(Mean)
+
+
 def test_a_broken_policy_is_found() -> None:
     """So can the one for policies."""
     with pytest.raises(AssertionError, match="depends on chunking"):
@@ -112,6 +135,8 @@ def test_a_broken_budget_is_found() -> None:
     """And the one for budgets."""
     with pytest.raises(AssertionError, match="grants 0 tokens"):
         check_budget(lambda request, ledger: 0)
+    with pytest.raises(AssertionError, match="takes back: 64 after 128"):
+        check_budget(lambda request, ledger: 128 >> len(ledger))
 
 
 def _policy(name: str) -> Policy:

@@ -119,9 +119,12 @@ def test_limits() -> None:
         (lambda: Threshold(Reads(1), at_least=1, at_most=1), "exactly one"),
         (lambda: Threshold(Reads(1), at_most=math.nan), "at_most must be a number, got nan"),
         (lambda: Engine(Says(), Request(), every=0), "every must be >= 1, got 0"),
-        (lambda: AdaptiveStopping(attempts=0), "attempts must be >= 1, got 0"),
+        (lambda: AdaptiveStopping(attempts=0), "attempts must be a whole number >= 1, got 0"),
         (lambda: AdaptiveStopping(max_seconds=-1), r"max_seconds must be in \(0, inf\), got -1"),
-        (lambda: AdaptiveStopping(max_total_tokens=0), "max_total_tokens must be >= 1, got 0"),
+        (
+            lambda: AdaptiveStopping(max_total_tokens=0),
+            "max_total_tokens must be a whole number >= 1, got 0",
+        ),
         (lambda: AdaptiveStopping(backoff=(2, 1)), "backoff must hold"),
         (lambda: AdaptiveStopping(mode="on"), "mode must be one of .*got 'on'"),  # type: ignore[arg-type]
         (
@@ -144,7 +147,7 @@ def test_the_wrong_kind_is_a_type_error() -> None:
     """A policy is a Policy, a check can be called."""
     with pytest.raises(TypeError, match="policy must be a Policy, got 3"):
         AdaptiveStopping(policy=3)  # type: ignore[arg-type]
-    with pytest.raises(TypeError, match="completeness must be callable, got 3"):
+    with pytest.raises(TypeError, match="completeness must be callable and no class, got 3"):
         AdaptiveStopping(completeness=3)  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="parts must be policies, got 3"):
         AnyOf(3)  # type: ignore[arg-type]

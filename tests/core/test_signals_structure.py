@@ -135,6 +135,7 @@ def test_reasoning_is_not_read(make: Callable[[], Signal]) -> None:
         ('{"a": NaN}', None, 0.0),
         ('{"a": -Infinity}', None, 0.0),
         ('{"a": 1,}', None, 0.0),
+        ('{"a": 1e999}', None, 1.0),
         ("{'a': 1}", None, 0.0),
         ('{"a": 1]}', None, 0.0),
         ('{"a": "\n"}\n{"b": 1}', None, 0.0),

@@ -22,9 +22,14 @@ LOOP = "The cat sat on the mat today. " * 5
         (Draft("", "Hm, let me", "length"), False, "close_reasoning"),
         (Draft("", "Hm, let me", "cut", Decision(True, "loop", True)), False, "close_reasoning"),
         (Draft("", "It is 4.", "stop"), False, "restart"),
+        (Draft("", "Hm, let me", None), False, "restart"),
         (Draft(LOOP, finish_reason="length"), False, "reseed"),
         (Draft(LOOP, finish_reason="length"), True, None),
-        (Draft("a b", finish_reason="cut", decision=Decision(True, "loop", True)), False, "reseed"),
+        (
+            Draft("a b", finish_reason="cut", decision=Decision(True, "loop", True, 2)),
+            False,
+            "reseed",
+        ),
         (Draft("I can", finish_reason="content_filter"), False, None),
     ],
 )

@@ -25,8 +25,8 @@ from llama_index.llms.stopping.provider import (
     tokens_of,
     usage_of,
 )
+from stopping_core.answer import Emission
 from stopping_core.report import report
-from stopping_core.session import Emission
 from stopping_core.types import Call, Completion, Request, Step, Usage
 
 Response: TypeAlias = ChatResponse | CompletionResponse

@@ -1,0 +1,171 @@
+"""The text of one request as it grows over its calls: what is settled, held back, thought."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import NamedTuple
+
+from stopping_core.channels import ChannelSplitter
+from stopping_core.engine import Engine
+from stopping_core.stitch import Stitcher
+from stopping_core.stopping import AdaptiveStopping
+from stopping_core.types import CONTINUE, Call, Checkpoint, Decision, Request, Step
+
+
+class Emission(NamedTuple):
+    """What a step gives the user: settled answer text, reasoning, and whether to hang up now."""
+
+    text: str = ""
+    reasoning: str = ""
+    stop: bool = False
+
+
+class Answer:
+    """Takes the steps of all calls of a request, each on its channel, through the policies.
+
+    Args:
+        stopping: What to do. In ``shadow`` mode the policy decides without effect, in ``off`` mode
+            it is not asked; the text is then what the model sent, tags and all.
+        request: What is known about the request.
+        confirm: Asked by the engine before a stop that is not forced.
+        prefill: Whether the model continues a prefix as its own text. If not, what it repeats of
+            the prefix is removed.
+
+    Attributes:
+        decision: What ended the current call, if anything but the model did.
+        would_stop: Where ``active`` would have cut, in ``shadow`` mode.
+        thought_tokens: Tokens of the current call that were reasoning.
+    """
+
+    def __init__(
+        self,
+        stopping: AdaptiveStopping,
+        request: Request,
+        confirm: Callable[[Decision], bool],
+        *,
+        prefill: bool,
+    ) -> None:
+        self.decision = CONTINUE
+        self.would_stop: Checkpoint | None = None
+        self.thought_tokens = 0
+        self._stopping = stopping
+        self._request = request
+        self._confirm = confirm
+        self._prefill = prefill
+        self._received: list[str] = []
+        self._thoughts: list[str] = []
+        self._engine = self._new_engine()
+        self._stitcher: Stitcher | None = None
+
+    @property
+    def text(self) -> str:
+        """All of the answer that was received and not dropped."""
+        if self._stopping.mode != "active":
+            return "".join(self._received)
+        return self._engine.text + self._engine.held
+
+    @property
+    def settled(self) -> str:
+        """The answer up to the last settled place, or up to the cut."""
+        return self._engine.text
+
+    @property
+    def held(self) -> str:
+        """What follows the settled text and was not shown yet."""
+        return self._engine.held if self._stopping.mode == "active" else ""
+
+    @property
+    def reasoning(self) -> str:
+        """The reasoning of all calls."""
+        return "".join(self._thoughts)
+
+    def begin(self, call: Call) -> None:
+        """Get ready for the steps of a call."""
+        self.decision = CONTINUE
+        self.thought_tokens = 0
+        self._splitter = ChannelSplitter(self._stopping.reasoning_tags, begun=bool(call.prefix))
+        self._reasoner = Engine(
+            self._stopping.reasoning, self._request, every=self._stopping.checkpoint_every
+        )
+        self._stitcher = Stitcher(call.prefix) if call.prefix and not self._prefill else None
+
+    def feed(self, step: Step, seconds: float) -> Emission:
+        """Take one step; say what may be shown now."""
+        if self._stopping.mode != "active":
+            return self._watch(step, seconds)
+        if self._splitter.begun and self._stitcher is None and step.channel == "answer":
+            text = self._engine.feed(step, seconds)
+            self.decision = self._engine.decision
+            return Emission(text, "", self.decision.stop)
+        return self._take(self._splitter.feed(step), seconds)
+
+    def drain(self, seconds: float) -> Emission:
+        """Take what was held back between tags or as a repetition, when a call ends."""
+        if self._stopping.mode != "active" or self._engine.decision.stop:
+            return Emission()
+        emission = self._take(self._splitter.flush(), seconds)
+        if self._stitcher is not None:
+            rest, self._stitcher = self._stitcher.finish(), None
+            more = self._take(iter([Step(rest, tokens=0)]), seconds)
+            emission = emission._replace(text=emission.text + more.text)
+        return emission
+
+    def keep(self, length: int, tokens: int) -> None:
+        """Drop the text after ``length`` characters; a cut is taken back, so that it can go on.
+
+        Args:
+            length: Characters to keep.
+            tokens: What they cost.
+        """
+        text = self.text[:length]
+        if len(text) == len(self.text) and not self._engine.decision.stop:
+            return
+        self._engine = self._new_engine()
+        self._engine.preload(text, tokens)
+
+    def restart(self) -> None:
+        """Drop everything."""
+        self._engine = self._new_engine()
+        self._received, self._thoughts = [], []
+
+    def _new_engine(self) -> Engine:
+        stopping = self._stopping
+        return Engine(
+            stopping.policy, self._request, every=stopping.checkpoint_every, confirm=self._confirm
+        )
+
+    def _watch(self, step: Step, seconds: float) -> Emission:
+        """Hand a step on as it is, for the modes that leave the text alone."""
+        if self._stopping.mode == "shadow":
+            for part in self._splitter.feed(step):
+                if part.channel == "answer" and self.would_stop is None:
+                    self._engine.feed(part, seconds)
+                    self.would_stop = self._engine.checkpoint
+        if step.channel == "reasoning":
+            self._thoughts.append(step.text)
+            self.thought_tokens += step.tokens
+            return Emission(reasoning=step.text)
+        self._received.append(step.text)
+        return Emission(text=step.text)
+
+    def _take(self, steps: Iterator[Step], seconds: float) -> Emission:
+        text: list[str] = []
+        thoughts: list[str] = []
+        for step in steps:
+            if step.channel == "reasoning":
+                engine = self._reasoner
+                self.thought_tokens += step.tokens
+                thoughts.append(engine.feed(step, seconds))
+            else:
+                engine = self._engine
+                if self._stitcher is not None:
+                    new = replace(step, text=self._stitcher.feed(step.text))
+                    text.append(engine.feed(new, seconds))
+                else:
+                    text.append(engine.feed(step, seconds))
+            if engine.decision.stop:
+                self.decision = engine.decision
+                break
+        self._thoughts += thoughts
+        return Emission("".join(text), "".join(thoughts), self.decision.stop)

@@ -75,7 +75,9 @@ def stream(
 
     Raises:
         BudgetExhausted: No complete answer, and ``on_exhausted="raise"``.
-        TransportFailed: The connection failed for good. Both carry what came until then.
+        TransportFailed: A call failed for good in the middle of the only answer there is, or
+            ``on_exhausted="raise"``. Both carry what came until then.
+        Exception: The provider's own, where it failed before anything was generated.
     """
     for attempt in Retrying(sleep=sleep, **_rules(session)):
         wire = _Wire()
@@ -205,7 +207,7 @@ def _ended(session: Session, wire: _Wire, now: float) -> Emission:
 
 
 def _settle(session: Session, wire: _Wire, state: RetryCallState) -> None:
-    """Tell tenacity how a call went. An error that will not pass goes up, with the text if any."""
+    """Tell tenacity how a call went. After an error that will not pass there is no other call."""
     error = wire.error
     if error is None or session.error is not error:  # none, or one after the answer had ended
         state.set_result(session.done)
@@ -213,25 +215,25 @@ def _settle(session: Session, wire: _Wire, state: RetryCallState) -> None:
     if is_transient(error):
         state.set_exception((type(error), error, error.__traceback__))
         return
-    completion = session.completion
-    _tell(session, completion)
-    if not completion.text:
-        raise error
-    raise TransportFailed(
-        f"the call failed after {len(completion.text)} characters: {error!r}", completion
-    ) from error
+    session.done = True
+    state.set_result(True)
 
 
 def _finished(session: Session) -> Completion:
     completion = session.completion
     _tell(session, completion)
-    last = completion.attempts[-1]
-    if last.error:
+    attempts = completion.attempts
+    answered = any(attempt.finish_reason is not None for attempt in attempts)
+    lenient = session.stopping.on_exhausted == "return"
+    if attempts[-1].error and session.error is not None and not (answered and lenient):
+        if not completion.usage.generated:
+            raise session.error  # nothing is lost, and the caller may know what to do about it
         raise TransportFailed(
-            f"the transport failed {len(completion.attempts)} times, last with {last.error}",
+            f"call {len(attempts)} failed for good, after {len(completion.text)} characters: "
+            f"{attempts[-1].error}",
             completion,
         ) from session.error
-    if not completion.complete and session.stopping.on_exhausted == "raise":
+    if not completion.complete and not lenient:
         raise BudgetExhausted(
             f"no complete answer after {len(completion.attempts)} attempts and "
             f"{completion.usage.generated} tokens: {completion.verdict.reason}",

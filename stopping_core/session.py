@@ -64,6 +64,7 @@ class Session:
         self.done = False
         self.error: Exception | None = None
         self._streaming = streaming
+        self._prefill = prefill
         self._active = stopping.mode == "active"
         self._answer = Answer(stopping, request, self._confirm, prefill=prefill)
         self._start: float | None = None
@@ -204,7 +205,7 @@ class Session:
     def _draft(self) -> Draft:
         answer = self._answer
         incomplete = self.done and not self._verdict.complete
-        if incomplete and self._fallback is not None and not answer.text.strip():
+        if incomplete and self._fallback and len(self._fallback.text) > len(answer.text):
             return self._fallback
         reason = "cut" if answer.decision.stop else self._finish_reason
         return Draft(answer.text, answer.reasoning, reason, answer.decision)
@@ -295,9 +296,8 @@ class Session:
             return
         # What a cut had saved is spent again by the call that follows it.
         self.ledger.attempts[-1] = replace(self.ledger.attempts[-1], avoided=0)
-        if kept < len(draft.text):
-            self._fallback = draft
         if kind == "restart":
+            self._fallback = draft
             self._answer.restart()
         else:
             spent = sum(a.generated - a.discarded - a.reasoning for a in self.ledger.attempts)
@@ -325,7 +325,9 @@ class Session:
     def _make_call(self, kind: CallKind) -> Call:
         prefix, thoughts = self._answer.text, self._answer.reasoning
         opening, closing = self.stopping.reasoning_tags
-        prefill = f"{opening}{thoughts}{closing}\n\n{prefix}" if thoughts.strip() else prefix
+        prefill = prefix
+        if thoughts.strip() and (self._prefill or not prefix):
+            prefill = f"{opening}{thoughts}{closing}\n\n{prefix}"
         tokens = None
         if self._grant is not None:
             limits = [self._grant - self.ledger.kept, self._room()]

@@ -162,16 +162,16 @@ def check_signal(factory: Callable[[], Signal]) -> None:
         _readings(used, chunkings("Something else. Entirely.")[0])
         assert _readings(used, chunkings(text)[0]) == readings[0], f"{name}.reset forgets not all"
     for length in (8, 24, 64):
-        single = [
+        singles = [
             Step(" a", logprob=v, entropy=-v, margin=v / -4)
             for v in _CONFIDENCE
             for _ in range(length)
         ]
-        merged = [
+        chunks = [
             Step(" a" * length, length, logprob=v, entropy=-v, margin=v / -4) for v in _CONFIDENCE
         ]
-        one, other = _readings(factory(), single)[-1][1], _readings(factory(), merged)[-1][1]
-        same = one == other or (one is not None and other is not None and abs(one - other) < 1e-9)
+        one, many = (_readings(factory(), steps)[-1][1] for steps in (singles, chunks))
+        same = one == many or (one is not None and many is not None and abs(one - many) < 1e-9)
         assert same, f"{name} counts a step of {length} tokens as if it were another number"
     signal = factory()
     signal.reset(Request())

@@ -195,8 +195,8 @@ class Call:
         attempt: 1 for the first call.
         max_tokens: Output tokens to ask for. None leaves the caller's own setting alone.
         prefix: Answer text that is kept and must not be generated again.
-        prefill: What the last assistant message has to begin with: the prefix, with the reasoning
-            in its tags before it where there is any.
+        prefill: What the last assistant message has to hold: the prefix, and before it the
+            reasoning in its tags where the model goes on in the same message.
         turn: What to ask a model that takes no prefill, in a user turn after the prefill; ``""`` at
             a call that begins anew.
         resample: True where the same greedy run would only fail again: sample, with another seed.

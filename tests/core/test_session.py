@@ -199,7 +199,7 @@ def test_a_connection_that_stays_broken_raises_with_the_partial() -> None:
     model = ScriptedModel(
         ["Par", ConnectionError("a")], [ConnectionError("b")], [TimeoutError("c")]
     )
-    with pytest.raises(TransportFailed, match="3 times") as caught:
+    with pytest.raises(TransportFailed, match="call 3 failed for good") as caught:
         go(model)
     assert caught.value.completion.text == "Par"
     assert isinstance(caught.value.__cause__, TimeoutError)

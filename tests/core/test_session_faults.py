@@ -100,7 +100,8 @@ def test_a_ceiling_of_cost_holds_over_restarts() -> None:
 def test_a_ceiling_of_cost_holds_over_broken_connections() -> None:
     """So do the prompts that are read again."""
     budget = CostCeiling(0.00025, 1.0, 1.0, FixedBudget(120))
-    model = ScriptedModel(*([["a", RESET]] * 5))
+    script: list[str | Exception] = ["a", RESET]
+    model = ScriptedModel(*[script] * 5)
     with pytest.raises(TransportFailed) as caught:
         go(model, request=Request(prompt_tokens=100), budget=budget, attempts=5)
     usage = caught.value.completion.usage
@@ -160,6 +161,37 @@ def test_a_connection_lost_in_thought_is_not_told_to_stop_thinking() -> None:
     assert (model.calls[1].kind, model.calls[1].prefill, done.text) == ("restart", "", "Paris.")
 
 
+@pytest.mark.parametrize("error", [ValueError("temperature is not supported"), RESET])
+def test_a_later_call_that_fails_loses_no_answer(error: Exception) -> None:
+    """What the model had said to its end is returned, marked incomplete, as plain calls would."""
+    model = ScriptedModel(['{"a": 1'], ['{"', error], [error])
+    done = go(model)
+    assert (done.text, done.complete, done.finish_reason) == ('{"a": 1', False, "stop")
+    assert done.attempts[-1].error
+    with pytest.raises(TransportFailed):
+        go(ScriptedModel(['{"a": 1'], [error], [error]), on_exhausted="raise")
+
+
+def test_where_nothing_came_the_providers_error_goes_up() -> None:
+    """A fallback on the provider's own exceptions has to see them."""
+    with pytest.raises(ConnectionError, match="reset"):
+        go(ScriptedModel([RESET], [RESET], [RESET]))
+
+
+def test_a_model_without_prefill_is_not_told_its_thoughts() -> None:
+    """They are none of its answer; only where there is no answer they stand in for it."""
+    thoughts = [Step(w, channel="reasoning") for w in words("let me see")]
+    model = ScriptedModel([*thoughts, "Par"], ["Paris."])
+    session = Session(
+        AdaptiveStopping(policy=Never(), budget=GeometricBudget(first=4)),
+        Request(),
+        prefill=False,
+    )
+    model.scripts[0].append("is")
+    assert run(session, model.backend).text == "Paris."
+    assert model.calls[1].prefill == "Par"
+
+
 def test_a_tag_in_a_continuation_is_text() -> None:
     """Only at the very beginning of an answer does a tag open the reasoning."""
     model = ScriptedModel(words("put it in the tag now"), ["<think>", " and close it."])
@@ -188,7 +220,7 @@ def test_the_backoff_does_not_outlast_the_limit() -> None:
     clock = FakeClock()
     model = ScriptedModel(*([[RESET]] * 9), clock=clock)
     stopping = AdaptiveStopping(attempts=9, max_seconds=1.0, backoff=(8.0, 8.0))
-    with pytest.raises(TransportFailed):
+    with pytest.raises(ConnectionError):
         run(Session(stopping, Request()), model.backend, clock=clock, sleep=clock.sleep)
     assert clock.now < 1.0
 

@@ -1,7 +1,7 @@
 """The picture of the trade: tokens saved against right answers lost.
 
 A cut only shortens a run, so the recorded plain runs say what any rule that reads text would have
-done. They are replayed through the same engine that cuts live; the live runs are drawn beside them.
+done. They are replayed through the session that cuts live; the live runs are drawn beside them.
 """
 
 from __future__ import annotations
@@ -10,11 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from stopping_core import metrics
+from stopping_core.budgets import FixedBudget
 from stopping_core.cli.demo.grades import Graded, changes
-from stopping_core.engine import Engine
 from stopping_core.policies import MaxTokens, Policy, Threshold
 from stopping_core.profiles import PROFILES, careful
+from stopping_core.session import Session
 from stopping_core.signals import Sentences
+from stopping_core.stopping import AdaptiveStopping
 from stopping_core.types import Request, Step
 
 BUDGETS = (8, 16, 24, 32, 48, 64, 80)
@@ -22,12 +24,13 @@ BUDGETS = (8, 16, 24, 32, 48, 64, 80)
 
 def replay(policy: Policy, pieces: tuple[str, ...]) -> tuple[str, int]:
     """Run a policy over a recorded run; return the text it leaves and the tokens it needs."""
-    engine = Engine(policy, Request())
+    stopping = AdaptiveStopping(policy=policy, budget=FixedBudget(len(pieces) + 1), attempts=1)
+    session = Session(stopping, Request())
+    session.next_call(0.0)
     for number, piece in enumerate(pieces, start=1):
-        engine.feed(Step(piece))
-        if engine.decision.stop:
-            return engine.text, number
-    return engine.text + engine.held, len(pieces)
+        if session.feed(Step(piece), 0.0).stop:
+            return session.completion.text, number
+    return session.completion.text, len(pieces)
 
 
 def point(policy: Policy, plain: list[Graded]) -> tuple[float, int]:

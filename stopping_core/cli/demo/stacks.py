@@ -187,7 +187,7 @@ def _listener() -> Any:
             self.reason = ""
 
         def on_llm_new_token(self, token: Any, **_: Any) -> None:
-            self.pieces.append(str(token))
+            self.pieces += [str(token)] if token else []
 
         def on_llm_end(self, response: Any, **_: Any) -> None:
             message = response.generations[0][0].message

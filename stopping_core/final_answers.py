@@ -49,7 +49,7 @@ def states_answer(text: str) -> bool:
 def last_answer(text: str, *, line_ended: bool = True) -> str | None:
     """Return the answer that the last line of a text states, or the last one that is boxed.
 
-    Where it finds one, :func:`states_answer` says True of every text that ends in this one.
+    Where it finds one, :func:`states_answer` says True of every text that ends in these lines.
 
     Args:
         text: Some lines, the last of which has come to the end of a sentence or of the line.

@@ -49,7 +49,7 @@ class AnswerPresent:
     clause, with or without emphasis, a closed and non-empty ``\boxed{X}``, and ``#### N`` on a line
     of its own. What X says is not judged: "The answer is unknown" is present. Nor whether it is
     finished: combine with :class:`FinishReason`. English; give a pattern for other languages. The
-    signal :class:`~stopping_core.signals.AnswerPattern` finds no answer that is not present here.
+    signal :class:`~stopping_core.signals.AnswerPattern` goes by the same rules.
 
     Args:
         pattern: A regular expression, or its source, searched for in the text. Where it has groups,

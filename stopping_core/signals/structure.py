@@ -198,12 +198,11 @@ class AnswerPattern:
 
     Reasoning models say what they conclude in a few set ways; what comes after is repetition. With
     no pattern of one's own it finds "The (final) answer is X." and "Answer: X", finished by the end
-    of the sentence or line, a balanced ``\boxed{X}``, and "#### N" alone on its line, all as the
-    check :class:`~stopping_core.completeness.AnswerPresent` knows them. It looks when
-    a sentence, line or paragraph ends, at the last ``WINDOW`` characters of the current line and of
-    the line before it that is not blank. The first find holds: an answer that the model takes back
-    later, or states for one part of the question, is final here, and a statement longer than the
-    window is missed.
+    of the sentence or line, a balanced ``\boxed{X}``, and "#### N" alone on its line, by the rules
+    of the check :class:`~stopping_core.completeness.AnswerPresent`. It looks when a sentence, line
+    or paragraph ends, at the last ``WINDOW`` characters of the current line and of the line before
+    it that is not blank. The first find holds: an answer that the model takes back later, or states
+    for one part of the question, is final here, and a statement longer than the window is missed.
 
     Args:
         pattern: A regular expression to search for instead. The answer is its group ``answer``, or

@@ -70,9 +70,9 @@ def test_statements(text: str, answer: str | None) -> None:
     "text",
     ["", "The answer is", "The answer is ...", "The answer is `", "Answer: ,", "Answer: ?",
      "The answer is not 4.", "The answer is as follows:", "It is so. The answer is **this:**\n",
-     "The answer is $\\boxed{}$.", "The answer is \\boxed{4", "The answer is:\n$$\n", "Answer: \\[", "#### 2 Methods", "##### 4",
-     "Let me check the answer: 3 + 4 is 7.", "No answer: he left.", "answer = 4", "answers: 4",
-     "That answer is wrong.", "\\boxed{ }"],
+     "The answer is $\\boxed{}$.", "The answer is \\boxed{4", "The answer is:\n$$\n", "Answer: \\[",
+     "\\boxed{ }", "#### 2 Methods", "##### 4", "answer = 4", "answers: 4", "That answer is wrong.",
+     "Let me check the answer: 3 + 4 is 7.", "No answer: he left."],
 )  # fmt: skip
 def test_nothing_stated(text: str) -> None:
     """What is announced, denied, empty or about something else states no answer, for both."""

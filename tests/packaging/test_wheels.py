@@ -66,7 +66,7 @@ def test_core_wheel_holds_the_demo_questions(wheels: Mapping[str, ZipFile]) -> N
     assert "stopping_core/cli/demo/questions.jsonl" in wheels["stopping_core"].namelist()
 
 
-def test_core_needs_only_numpy_and_tenacity(wheels: Mapping[str, ZipFile]) -> None:
+def test_core_needs_only_tenacity(wheels: Mapping[str, ZipFile]) -> None:
     """Everything else is an extra, so that a service pays for what it uses."""
     needed = metadata(wheels["stopping_core"]).get_all("Requires-Dist", [])
-    assert ["numpy>=1.26", "tenacity>=9"] == [line for line in needed if "extra ==" not in line]
+    assert ["tenacity>=9"] == [line for line in needed if "extra ==" not in line]

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from langchain_core.callbacks import BaseCallbackHandler
-from langchain_core.language_models import BaseChatModel
+from langchain_core.language_models import BaseChatModel, FakeListChatModel
 from langchain_core.messages import AIMessageChunk
 from langchain_core.output_parsers import StrOutputParser
 from langchain_core.outputs import ChatGenerationChunk, ChatResult
@@ -180,6 +180,45 @@ def test_completions_are_bounded_and_hooks_are_told() -> None:
         AdaptiveStopHandler(FIRST_SENTENCE, keep=0)
 
 
+async def test_cancelled_runs_are_bounded() -> None:
+    """LangChain does not tell a handler of a run that was cancelled: only so many are kept."""
+    handler = AdaptiveStopHandler(FIRST_SENTENCE, keep=3)
+    with CountingServer([TOKENS], delay=0.05) as server:
+        model = openai(server).with_config(callbacks=[handler])
+        for _ in range(10):
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(model.ainvoke("Which city?"), timeout=0.08)
+    assert len(handler._runs) <= 3
+
+
+def test_a_failing_hook_is_called_once_and_loses_no_answer(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A hook that raises is logged, and the chain goes on with the text up to the cut."""
+    told: list[str] = []
+
+    def hook(request: Request, completion: Completion) -> None:
+        told.append(completion.text)
+        raise RuntimeError("the database is away")
+
+    with CountingServer([TOKENS]) as server:
+        handler = AdaptiveStopHandler(FIRST_SENTENCE.replace(hooks=(hook,)))
+        model = openai(server).with_config(callbacks=[handler])
+        assert CUT == model.invoke("?").content
+    assert [CUT] == told
+    assert "the database is away" in caplog.text
+
+
+@pytest.mark.parametrize("limit", [-1, 0])
+def test_no_limit_may_be_said(limit: int) -> None:
+    """Providers take a limit below 1 for none, and so does the handler."""
+    with CountingServer(lambda body: Script(TOKENS)) as server:
+        handler = AdaptiveStopHandler(FIRST_SENTENCE)
+        model = openai(server).with_config(callbacks=[handler])
+        answer = model.invoke("?", max_tokens=limit)
+    assert 0 == answer.response_metadata["stopping"]["tokens"]["avoided"]
+
+
 async def test_runs_side_by_side_do_not_mix() -> None:
     """Concurrent runs of one handler are cut each at its own place."""
     texts = {str(n): [f"Number {n}", " is", " it", ".", " More"] + [" x"] * 40 for n in range(6)}
@@ -237,6 +276,39 @@ def test_where_the_stream_is_not_found_it_raises(way: str) -> None:
         WAYS[way](model.with_config(callbacks=[handler]), "Which city?")
     assert CUT == caught.value.completion.text
     assert not handler._runs
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_where_the_stream_is_not_found_it_may_finish(way: str) -> None:
+    """Asked to, the handler lets the model write on and takes away what comes after the cut."""
+    told: list[Completion] = []
+    stopping = FIRST_SENTENCE.replace(hooks=(lambda request, done: told.append(done),))
+    handler = AdaptiveStopHandler(stopping, ungraceful="finish")
+    model: Runnable[Any, str] = AsyncTemporaries() | StrOutputParser()
+    answers = WAYS[way](model.with_config(callbacks=[handler]), "Which city?")
+    assert [CUT] * len(answers) == answers
+    assert [(CUT, 0)] * len(answers) == [(done.text, done.usage.avoided) for done in told]
+    assert told == list(handler.completions.values())
+    assert not handler._runs
+
+
+def test_finishing_saves_nothing_and_says_so() -> None:
+    """Where the model writes on, nothing is avoided even under a known limit."""
+    handler = AdaptiveStopHandler(FIRST_SENTENCE, ungraceful="finish")
+    answer = Temporaries().invoke("?", config={"callbacks": [handler]}, max_tokens=40)
+    done = answer.response_metadata["stopping"]
+    assert [CUT, "sentence", 0] == [answer.content, done["reason"], done["tokens"]["avoided"]]
+    with pytest.raises(ValueError, match='ungraceful must be "raise" or "finish", got \'stop\''):
+        AdaptiveStopHandler(FIRST_SENTENCE, ungraceful="stop")  # type: ignore[arg-type]
+
+
+def test_raising_counts_as_an_error_to_fallbacks() -> None:
+    """A cut that had to raise sends a chain to its fallback; one that finishes does not."""
+    for ungraceful, expected in (("raise", "Other."), ("finish", CUT)):
+        handler = AdaptiveStopHandler(FIRST_SENTENCE, ungraceful=ungraceful)  # type: ignore[arg-type]
+        model = Temporaries().with_config(callbacks=[handler])
+        other = FakeListChatModel(responses=["Other."])
+        assert expected == model.with_fallbacks([other]).invoke("?").content
 
 
 @pytest.mark.parametrize("way", ["ainvoke", "astream"])

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Generator
 from typing import Any
 
 import pytest
 from langchain_core.messages import AIMessageChunk, HumanMessage, SystemMessage
 from langchain_core.outputs import ChatGenerationChunk
 
-from langchain_stopping.calls import caller_limit, has_own_form
+from langchain_stopping.calls import has_own_form, take_limit
 from langchain_stopping.messages import (
-    Reply,
     answer_text,
     finish_reason,
     reasoning_text,
@@ -18,7 +19,10 @@ from langchain_stopping.messages import (
     to_steps,
     trim,
 )
-from stopping_core import Call, Request, Step, Usage
+from langchain_stopping.reply import Reply
+from stopping_core import AdaptiveStopping, Call, Request, Session, Step, Usage, run
+from stopping_core.budgets import GeometricBudget
+from stopping_core.policies import Never
 
 
 def chunk(content: Any = "", **settings: Any) -> ChatGenerationChunk:
@@ -174,7 +178,93 @@ def test_own_form(settings: dict[str, Any], expected: bool) -> None:
     assert expected == has_own_form(settings)
 
 
-def test_caller_limit() -> None:
-    """The least of the limits that were given, under any provider's name."""
-    assert 3 == caller_limit({"max_tokens": 7, "max_output_tokens": 3, "max_new_tokens": None})
-    assert caller_limit({"temperature": 0}) is None
+@pytest.mark.parametrize(
+    ("given", "keyword", "limit", "rest"),
+    [
+        ({"max_tokens": 7, "max_output_tokens": 3, "max_new_tokens": None}, "max_tokens", 3, {}),
+        ({"temperature": 0}, "max_tokens", None, {"temperature": 0}),
+        ({"max_tokens": -1}, "max_tokens", None, {}),
+        ({"max_tokens": 0, "maxTokens": 5, "k": 1}, "maxTokens", 5, {"k": 1}),
+        ({"maxTokens": 5}, "max_tokens", None, {"maxTokens": 5}),
+        (
+            {"options": {"num_predict": 5, "seed": 1}},
+            "options.num_predict",
+            5,
+            {"options": {"seed": 1}},
+        ),
+        ({"options": None, "max_tokens": True}, "options.num_predict", None, {"options": None}),
+    ],
+)
+def test_take_limit(
+    given: dict[str, Any], keyword: str, limit: int | None, rest: dict[str, Any]
+) -> None:
+    """The least of the limits that were given, under any name; what is below 1 is none."""
+    before = copy.deepcopy(given)
+    assert (limit, rest) == take_limit(given, keyword)
+    assert before == given
+
+
+def told(output: int, details: dict[str, int], seen: int = 10) -> dict[str, Any]:
+    return {
+        "input_tokens": seen,
+        "output_tokens": output,
+        "total_tokens": seen + output,
+        "input_token_details": {"cache_read": 4},
+        "output_token_details": details,
+    }
+
+
+def test_usage_details_add_up_over_the_calls() -> None:
+    """What a provider tells of cached and reasoning tokens is summed as the counts are."""
+    stopping = AdaptiveStopping(policy=Never(), budget=GeometricBudget(first=4), backoff=(0.0, 0.0))
+    reply = Reply()
+    chunks = iter(
+        [
+            chunk(
+                "One two",
+                response_metadata={"finish_reason": "length"},
+                usage_metadata=told(4, {"reasoning": 1}),
+            ),
+            chunk(
+                " three.",
+                response_metadata={"finish_reason": "stop"},
+                usage_metadata=told(3, {"reasoning": 2}, seen=14),
+            ),
+        ]
+    )
+
+    def make(call: Call) -> Generator[Step, None, None]:
+        reply.begin(call)
+        yield from reply.take(next(chunks))
+        yield from reply.end()
+
+    message = reply.message(run(Session(stopping, Request(), prefill=True), make))
+    assert "One two three." == message.content
+    assert {
+        "input_tokens": 24,
+        "output_tokens": 7,
+        "total_tokens": 31,
+        "input_token_details": {"cache_read": 8},
+        "output_token_details": {"reasoning": 3},
+    } == message.usage_metadata
+
+
+def test_what_stands_beside_the_content_is_kept() -> None:
+    """A refusal of the last call comes through, merged over its chunks; of earlier calls, none."""
+    reply = Reply()
+    session = Session(AdaptiveStopping(policy=Never()), Request())
+    reply.begin(Call("first", 1, None))
+    list(reply.take(chunk("a", additional_kwargs={"refusal": "Old."})))
+
+    def make(call: Call) -> Generator[Step, None, None]:
+        reply.begin(call)
+        yield from reply.take(chunk("I.", additional_kwargs={"refusal": "I can"}))
+        beside: dict[str, Any] = {"refusal": "not.", "tool_calls": [], "parsed": None}
+        yield from reply.take(chunk("", additional_kwargs=beside))
+        yield from reply.end()
+
+    completion = run(session, make)
+    expected = {"refusal": "I cannot.", "parsed": None}
+    assert expected == reply.message(completion).additional_kwargs
+    *_, last = reply.last_chunks(completion)
+    assert expected == last.message.additional_kwargs

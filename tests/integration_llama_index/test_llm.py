@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
+import re
+import subprocess
+import sys
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
-from llama_index.core.base.llms.types import ChatMessage, MessageRole
+from llama_index.core.base.llms.types import ChatMessage, CompletionResponse, MessageRole
 from llama_index.core.instrumentation.event_handlers import BaseEventHandler
 from llama_index.core.instrumentation.events.exception import ExceptionEvent
 from llama_index.core.instrumentation.events.llm import LLMChatEndEvent
@@ -17,6 +22,8 @@ from llama_index.core.prompts import PromptTemplate
 from llama_index_instrumentation import get_dispatcher
 from llama_index_instrumentation.base import BaseEvent
 from pydantic import Field
+from tokenizers import Tokenizer, models, pre_tokenizers
+from transformers import PreTrainedTokenizerFast
 
 from llama_index.llms.stopping import AdaptiveLLM, adaptive_llm
 from stopping_core import AdaptiveStopping, BudgetExhausted, TransportFailed
@@ -31,6 +38,18 @@ from tests.integration_llama_index.asking import (
     told,
 )
 from tests.support.sse_server import CountingServer, Script
+
+
+@pytest.fixture(scope="module")
+def tokenizer_folder(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A tokenizer that is known by its folder's name alone."""
+    made = Tokenizer(models.WordLevel({"?": 0}, unk_token="?"))
+    made.pre_tokenizer = pre_tokenizers.Whitespace()
+    folder = str(tmp_path_factory.mktemp("tokenizer"))
+    wrap: Any = PreTrainedTokenizerFast
+    wrap(tokenizer_object=made, unk_token="?").save_pretrained(folder)
+    return folder
+
 
 HEAD = ["Paris", " is", " the", " capital"]
 TAIL = [" of", " France", "."]
@@ -150,6 +169,82 @@ def test_the_callers_own_limit_is_never_exceeded() -> None:
         assert [4, 2] == [body["max_tokens"] for body in server.requests]
         assert 6 == server.sent
     assert not told(responses)["complete"]
+
+
+@pytest.mark.parametrize("limit", ["max_completion_tokens", "max_output_tokens", "num_predict"])
+def test_the_callers_limit_counts_by_any_name(limit: str) -> None:
+    """It is a hard limit over all attempts, and what is sent is one limit and no other."""
+    with CountingServer([Script(["word "] * 50)], delay=0) as server:
+        llm = adaptive(server, SHORT, prefill=True)
+        llm.chat([ChatMessage(content=QUESTION)], **{limit: 6})
+        assert [4, 2] == [body["max_tokens"] for body in server.requests]
+        assert not [body for body in server.requests if limit in body]
+
+
+def test_what_is_less_than_one_is_no_limit() -> None:
+    """-1 and 0 mean "as many as you like" in several servers."""
+    with CountingServer(goes_on, delay=0) as server:
+        for limit in (-1, 0, None):
+            responses = ask(adaptive(server, SHORT, prefill=True), "chat", max_tokens=limit)
+            assert told(responses)["complete"]
+        assert {4} == {body["max_tokens"] for body in server.requests}
+
+
+@pytest.mark.parametrize(
+    ("inner", "keyword"),
+    [
+        ({"additional_kwargs": {"max_completion_tokens": 6, "seed": 5}}, "max_tokens"),
+        ({"max_tokens": 6}, "max_completion_tokens"),
+    ],
+)
+def test_the_inner_limit_gives_way_by_any_name(inner: dict[str, Any], keyword: str) -> None:
+    """Two limits in one call: a server refuses it, or the budget cannot grow."""
+    with CountingServer([Script(["word "] * 50)], delay=0) as server:
+        llm = adaptive(server, SHORT, prefill=True, inner=inner, budget_keyword=keyword)
+        ask(llm, "chat")
+        other = {"max_tokens", "max_completion_tokens"} - {keyword}
+        assert not [body for body in server.requests if other & body.keys()]
+        assert len(server.requests) > 1
+        assert server.sent > 6
+        assert {inner.get("additional_kwargs", {}).get("seed")} == {
+            body.get("seed") for body in server.requests
+        }
+
+
+def test_a_limit_is_left_as_it_is_where_there_is_no_budget() -> None:
+    """Switched off, the wrapper sends what the caller said, by the caller's name for it."""
+    with CountingServer([Script(["word "] * 50)], delay=0) as server:
+        llm = adaptive(server, AdaptiveStopping(mode="off"))
+        ask(llm, "chat", max_completion_tokens=6)
+        body = server.requests[0]
+    assert (6, False) == (body["max_completion_tokens"], "max_tokens" in body)
+
+
+@pytest.mark.parametrize("chat_model", [True, False], ids=["chat model", "completion model"])
+@pytest.mark.parametrize("window", [3900, 5], ids=["room", "full"])
+def test_a_tokenizer_by_name_is_used(tokenizer_folder: str, chat_model: bool, window: int) -> None:
+    """Loaded once, for counts; neither it nor a full window takes the budget's place."""
+    with CountingServer(goes_on, delay=0) as server:
+        inner = {
+            "tokenizer": tokenizer_folder,
+            "is_chat_model": chat_model,
+            "context_window": window,
+        }
+        responses = ask(adaptive(server, SHORT, prefill=True, inner=inner), "chat")
+        assert [4, 4] == [body["max_tokens"] for body in server.requests]
+    assert "".join([*HEAD, *TAIL]) == text_of(responses[-1])
+
+
+def test_a_tokenizer_that_cannot_be_loaded_leaves_prompts_uncounted(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Counting is a help, not a condition: the model is asked, and the log says so once."""
+    with CountingServer(goes_on, delay=0) as server:
+        llm = adaptive(server, SHORT, prefill=True, inner={"tokenizer": "/nowhere/at/all"})
+        for _ in range(2):
+            assert "".join([*HEAD, *TAIL]) == text_of(ask(llm, "chat")[-1])
+    warnings = [record.message for record in caplog.records if "uncounted" in record.message]
+    assert 1 == len(warnings)
 
 
 def test_the_budget_goes_by_the_name_that_the_inner_llm_knows() -> None:
@@ -295,6 +390,38 @@ def test_an_llm_that_says_nothing_of_its_end_is_taken_at_its_word(
     )
 
 
+class Gemini(MockLLM):
+    """Ends as Google's models do: the reason is its own."""
+
+    reasons: list[str] = Field(default_factory=list)
+
+    @classmethod
+    def ending(cls, *reasons: str) -> Gemini:
+        """One that ends so, call by call."""
+        made = cls(max_tokens=None)
+        made.reasons = list(reasons)
+        return made
+
+    def stream_complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> Any:
+        """Say a word a call; the last chunk has the reason."""
+        reason = self.reasons.pop(0)
+        candidate: dict[str, Any] = {"content": {"parts": [{"text": "word "}]}}
+        yield CompletionResponse(text="word ", delta="word ", raw={"candidates": [candidate]})
+        raw = {"candidates": [{**candidate, "finish_reason": reason}]}
+        yield CompletionResponse(text="word ", delta="", raw=raw)
+
+
+def test_an_end_in_googles_form_is_no_plain_stop() -> None:
+    """MAX_TOKENS among the candidates is continued, and never told as an end."""
+    llm = adaptive_llm(Gemini.ending("MAX_TOKENS", "STOP"), AdaptiveStopping())
+    report = told(ask(llm, "complete"))
+    reasons = [attempt["finish_reason"] for attempt in report["attempts"]]
+    assert (["MAX_TOKENS", "STOP"], True) == (reasons, report["complete"])
+    llm = adaptive_llm(Gemini.ending("MAX_TOKENS"), AdaptiveStopping(attempts=1))
+    report = told(ask(llm, "complete"))
+    assert ("MAX_TOKENS", False) == (report["finish_reason"], report["complete"])
+
+
 class Events(BaseEventHandler):
     """Keeps events."""
 
@@ -323,3 +450,19 @@ def test_a_cut_ends_in_an_end_event_that_holds_the_report() -> None:
     assert "json" == ends[0].response.raw["stopping"]["reason"]  # type: ignore[union-attr, index]
     broken = [event for event in handler.seen if isinstance(event, ExceptionEvent)]
     assert [GeneratorExit] == [type(event.exception) for event in broken]
+
+
+def test_the_readmes_example_runs() -> None:
+    """As it stands, in a process of its own without an API key, at another address."""
+    readme = Path(__file__).parents[2] / "integrations" / "llama_index" / "README.md"
+    (code,) = re.findall(r"```python\n(.*?)```", readme.read_text("utf-8"), re.DOTALL)
+    environment = {k: v for k, v in os.environ.items() if k != "OPENAI_API_KEY"}
+    with CountingServer([[*HEAD, *TAIL]], delay=0) as server:
+        result = subprocess.run(
+            [sys.executable, "-c", code.replace("http://localhost:8000/v1", server.base_url)],
+            capture_output=True,
+            text=True,
+            check=False,
+            env=environment,
+        )
+    assert ("".join([*HEAD, *TAIL]) + "\n", 0) == (result.stdout, result.returncode), result.stderr

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import Enum, IntEnum
 from types import SimpleNamespace
 from typing import Any
 
@@ -20,6 +21,19 @@ from llama_index.llms.stopping.provider import as_dict, finish_reason_of, usage_
 from stopping_core.types import Step, Usage
 from tests.integration_llama_index.asking import adaptive, ask
 from tests.support.sse_server import CountingServer, Script
+
+
+class Word(Enum):
+    """Google's newer clients have words."""
+
+    LIMIT = "MAX_TOKENS"
+
+
+class Number(IntEnum):
+    """Its older ones have numbers."""
+
+    FINISH_REASON_UNSPECIFIED = 0
+    MAX_TOKENS = 2
 
 
 def chunk(delta: str | None, raw: Any = None, text: str = "") -> CompletionResponse:
@@ -44,6 +58,23 @@ def choice(**fields: Any) -> dict[str, Any]:
         ({"stopReason": "max_tokens"}, "max_tokens"),
         ({"done_reason": "length"}, "length"),
         ("a text", None),
+        ({"candidates": [{"finishReason": "MAX_TOKENS"}]}, "MAX_TOKENS"),
+        (
+            SimpleNamespace(candidates=[SimpleNamespace(finish_reason=Number.MAX_TOKENS)]),
+            "MAX_TOKENS",
+        ),
+        ({"finish_reason": Word.LIMIT}, "MAX_TOKENS"),
+        ({"candidates": [{"finish_reason": Number.FINISH_REASON_UNSPECIFIED}]}, None),
+        ({"incomplete_details": {"reason": "max_output_tokens"}}, "max_output_tokens"),
+        (
+            SimpleNamespace(
+                response=SimpleNamespace(
+                    incomplete_details=SimpleNamespace(reason="max_output_tokens")
+                )
+            ),
+            "max_output_tokens",
+        ),
+        ({"incomplete_details": None}, None),
     ],
 )
 def test_the_providers_word_for_the_end_is_found(raw: Any, expected: str | None) -> None:
@@ -59,6 +90,9 @@ def test_the_providers_word_for_the_end_is_found(raw: Any, expected: str | None)
         ({"usage": {"prompt_tokens": 3, "completion_tokens": 5}}, (3, 5)),
         (SimpleNamespace(usage=SimpleNamespace(input_tokens=3, output_tokens=5)), (3, 5)),
         ({"prompt_eval_count": 3, "eval_count": 5}, (3, 5)),
+        ({"usage_metadata": {"prompt_token_count": 3, "candidates_token_count": 5}}, (3, 5)),
+        ({"usageMetadata": {"promptTokenCount": 3, "candidatesTokenCount": 5}}, (3, 5)),
+        ({"response": {"usage": {"input_tokens": 3, "output_tokens": 5}}}, (3, 5)),
     ],
 )
 def test_the_providers_count_is_found(raw: Any, expected: tuple[int, int] | None) -> None:
@@ -101,6 +135,24 @@ def test_tokens_that_do_not_spell_the_delta_are_only_counted() -> None:
     (step,) = Reader().read(chunk(" Paris", choice(logprobs={"content": content})))
     assert (" Paris", 2) == (step.text, step.tokens)
     assert pytest.approx(-0.3) == step.logprob
+
+
+@pytest.mark.parametrize(("size", "tokens"), [(1, 1), (16, 1), (17, 5), (64, 16)])
+def test_a_chunk_that_names_no_tokens_is_estimated(size: int, tokens: int) -> None:
+    """One token where it is short; where it is long, it must hold several."""
+    thinking = chunk("")
+    thinking.additional_kwargs["thinking_delta"] = "x" * size
+    (step,) = Reader().read(chunk("x" * size))
+    (thought,) = Reader().read(thinking)
+    assert (tokens, tokens) == (step.tokens, thought.tokens)
+
+
+def test_a_count_that_comes_with_an_end_without_a_reason_stands() -> None:
+    """The Responses API ends a whole answer with its usage and no reason."""
+    reader = Reader()
+    end = {"response": {"usage": {"input_tokens": 3, "output_tokens": 5}}}
+    list(reader.read(chunk("Paris", end)))
+    assert [Usage(prompt=3, generated=5, estimated=False)] == [s.usage for s in reader.end()]
 
 
 def test_a_delta_that_is_missing_is_what_the_text_grew_by() -> None:
@@ -161,6 +213,19 @@ def test_a_request_knows_the_last_question() -> None:
     assert "Be brief.\n\nWhy?\n\nSo.\n\nHow?\n\nLike" == request.prompt
     counted = to_request("Why?", metadata=metadata, tokenizer=SimpleNamespace(encode=list))
     assert ("Why?", 4, 100) == (counted.question, counted.prompt_tokens, counted.context_window)
+    named = to_request("Why?", metadata=metadata, tokenizer="a/name")
+    assert (None, None) == (named.prompt_tokens, named.context_window)
+
+
+@pytest.mark.parametrize(("size", "window"), [(99, 100), (100, None), (101, None)])
+def test_a_window_that_seems_full_is_no_limit(size: int, window: int | None) -> None:
+    """The declared window may be a default, and another tokenizer's count: the server knows."""
+    request = to_request(
+        "x" * size,
+        metadata=LLMMetadata(context_window=100),
+        tokenizer=SimpleNamespace(encode=list),
+    )
+    assert (size, window) == (request.prompt_tokens, request.context_window)
 
 
 def test_what_stands_beside_the_text_is_kept() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import threading
 from typing import Any
@@ -262,6 +263,80 @@ def test_an_error_inside_generate_comes_out_where_the_steps_are_read(
     assert plain(model, tokenizer, 20) == list(backend.token_ids)
 
 
+@pytest.mark.parametrize("error", [RuntimeError("out of memory"), KeyboardInterrupt()])
+def test_a_cache_that_is_half_written_is_dropped(
+    model: Any, tokenizer: Any, call: Any, count: Any, error: BaseException
+) -> None:
+    """The first layer has stored the token and the second has not: everything is read anew."""
+
+    def explode(module: Any, args: Any) -> None:
+        raise error
+
+    backend = TransformersBackend(model, tokenizer, PROMPT)
+    steps = backend(call(tokens=20))
+    said = "".join(next(steps).text for _ in range(8))
+    cache = backend._run.cache
+    assert cache is not None
+    handle = model.model.layers[0].self_attn.o_proj.register_forward_pre_hook(explode)
+    try:
+        with pytest.raises(type(error)):
+            next(steps)
+    finally:
+        handle.remove()
+    first, second = (cache.get_seq_length(layer) for layer in range(2))
+    assert first == second + 1
+    counter = count(model)
+    list(backend(call("continue", 2, 12, prefix=said)))
+    assert len(PROMPT) + 8 == counter.read[0]
+    assert plain(model, tokenizer, 20) == list(backend.token_ids)
+
+
+def test_the_least_length_is_that_of_the_answer_not_of_the_call(
+    model: Any, tokenizer: Any, call: Any, script: Any
+) -> None:
+    """What the first call gave counts: the continuation may end once both reach it."""
+    saying = script(len(PROMPT), "Yes")
+    backend = TransformersBackend(
+        model, tokenizer, PROMPT, min_new_tokens=6, logits_processor=saying
+    )
+    said = text(list(backend(call(tokens=4))))
+    list(backend(call("continue", 2, 20, prefix=said)))
+    assert 7 == len(backend.token_ids)
+    assert 1 == backend.token_ids[-1]
+
+
+def test_a_first_call_without_a_whole_character_is_continued(
+    model: Any, tokenizer: Any, call: Any, script: Any, count: Any
+) -> None:
+    """There is no text to go on from, but there are tokens: not one is read or made twice."""
+    backend = TransformersBackend(
+        model, tokenizer, PROMPT, logits_processor=script(len(PROMPT), "\u65e5b")
+    )
+    assert "" == text(list(backend(call(tokens=2))))
+    counter = count(model)
+    assert "\u65e5b" == text(list(backend(call("continue", 2, 9, prefix=""))))
+    assert [1] * 3 == counter.read
+
+
+@pytest.mark.parametrize(
+    ("limits", "expected"),
+    [
+        ({"max_length": 26}, 9),
+        ({"max_length": 26, "max_new_tokens": 5}, 5),
+        ({"max_length": 26, "max_new_tokens": 15}, 9),
+    ],
+)
+def test_a_length_limits_the_prompt_and_the_answer(
+    model: Any, tokenizer: Any, call: Any, limits: dict[str, Any], expected: int
+) -> None:
+    """What the prompt of 17 tokens leaves of it; the lesser of two limits holds."""
+    config = copy.deepcopy(model.generation_config)
+    config.update(suppress_tokens=[0, 1], **limits)
+    for given in ({"suppress_tokens": [0, 1], **limits}, {"generation_config": config}):
+        backend = TransformersBackend(model, tokenizer, PROMPT, **given)
+        assert expected == len(list(backend(call(tokens=None))))
+
+
 def test_gradients_stay_as_the_caller_has_them(model: Any, tokenizer: Any, call: Any) -> None:
     """Between two steps the caller's own setting holds, and no step builds a graph."""
     steps = TransformersBackend(model, tokenizer, PROMPT)(call())
@@ -287,6 +362,9 @@ def test_messages_go_through_the_chat_template(model: Any, tokenizer: Any, call:
     [
         ("", {}, "prompt must not be empty"),
         ([], {}, "prompt must not be empty"),
+        (["a", "b"], {}, "prompt must be one text or one list of messages"),
+        ({"role": "user", "content": "a"}, {}, "prompt must be one text or one list of messages"),
+        ("abc", {"max_length": 3}, "max_length must be > 3, the prompt's tokens, got 3"),
         ("a", {"num_beams": 2}, "num_beams must be 1, got 2"),
         ("a", {"streamer": None}, "must leave out"),
         ("a", {"top_logprobs": -1}, "top_logprobs must be >= 0, got -1"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from itertools import pairwise
 from typing import Any
 
@@ -201,6 +202,55 @@ def test_a_deadline_stops_every_row(model: Any, tokenizer: Any, script: Any) -> 
     )
     assert ["deadline", "deadline"] == [c.reason for c in criteria.completions]
     assert [5, 5] == [c.usage.generated for c in criteria.completions]
+
+
+@pytest.mark.parametrize("end", [1, 40])
+def test_every_end_of_the_model_ends_a_row(model: Any, tokenizer: Any, end: int) -> None:
+    """The model has two ends and pads with one that its tokenizer does not know as such."""
+    bare = copy.deepcopy(tokenizer)
+    bare.pad_token = None
+    bare.eos_token = "z"
+    config = copy.deepcopy(model.generation_config)
+    config.update(eos_token_id=[40, 1], pad_token_id=40)
+    criteria = AdaptiveStoppingCriteria(bare, AdaptiveStopping(), generation_config=config)
+    said = [bare("Yes.")["input_ids"], bare("Maybe so.")["input_ids"]]
+
+    def push(input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        at = input_ids.shape[1] - 5
+        for row, ids in enumerate(said):
+            scores[row, [*ids, *[end] * 12][at]] += 1e4
+        return scores
+
+    out = run(
+        model,
+        tokenizer,
+        criteria,
+        ["Short", "Other"],
+        generation_config=config,
+        max_new_tokens=12,
+        logits_processor=[push],
+    )
+    assert 40 == out[0, -1]
+    assert ["Yes.", "Maybe so."] == [c.text for c in criteria.completions]
+    assert ["stop", "stop"] == [c.finish_reason for c in criteria.completions]
+    assert [5, 10] == [c.usage.generated for c in criteria.completions]
+
+
+def test_a_prompt_of_embeddings_is_no_mistake(model: Any, tokenizer: Any, script: Any) -> None:
+    """``generate`` then shows only what it generated, from the first token on."""
+    embeddings = model.get_input_embeddings()(tokenizer("Short", return_tensors="pt")["input_ids"])
+    for length in (None, 5):
+        criteria = AdaptiveStoppingCriteria(tokenizer, AdaptiveStopping(), length)
+        for said in (JSON + "\nAnd more of it.", "One.", JSON + "\nAnd more."):
+            model.generate(
+                inputs_embeds=embeddings.detach(),
+                max_new_tokens=60,
+                logits_processor=script(0, said),
+                stopping_criteria=[criteria],
+            )
+            (completion,) = criteria.completions
+            assert said.partition("\n")[0] == completion.text
+            assert 0 == completion.usage.prompt
 
 
 def test_requests_and_hooks_belong_to_rows(model: Any, tokenizer: Any, script: Any) -> None:

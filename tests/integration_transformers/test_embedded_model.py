@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -119,3 +124,18 @@ def test_rows_of_a_batch_stop_where_they_stop_alone(embedded: Any) -> None:
     together = completions(*questions)
     assert ["", "sentence", "json"] == [reason for _, _, reason in together]
     assert together == [completions(question)[0] for question in questions]
+
+
+def test_the_readmes_examples_run(embedded: Any) -> None:
+    """One after the other in a process of its own, as they stand, with the embedded model."""
+    readme = Path(__file__).parents[2] / "integrations" / "transformers" / "README.md"
+    code = "\n".join(re.findall(r"```python\n(.*?)```", readme.read_text("utf-8"), re.DOTALL))
+    result = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    assert result.returncode == 0, result.stderr
+    assert 2 == result.stdout.count("Paris")

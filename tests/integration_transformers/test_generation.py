@@ -124,6 +124,15 @@ def test_max_new_tokens_limits_all_calls_together(model: Any, tokenizer: Any, sc
     assert 23 == raised.value.completion.usage.generated
 
 
+def test_max_length_limits_all_calls_together(model: Any, tokenizer: Any, script: Any) -> None:
+    """It counts the prompt too, as in ``generate``, and is never exceeded either."""
+    stopping = AdaptiveStopping(budget=GeometricBudget(first=5), attempts=9)
+    saying = script(len(PROMPT), "a b c d e f g h i j k l m n o p q r s t u v w x y z")
+    limit = len(PROMPT) + 23
+    made = generate(model, tokenizer, PROMPT, stopping, max_length=limit, logits_processor=saying)
+    assert (23, False) == (made.usage.generated, made.complete)
+
+
 def test_shadow_leaves_the_text_alone(model: Any, tokenizer: Any, script: Any) -> None:
     """The whole text comes back, with the place where it would have been cut."""
     said = JSON + "\nmore"

@@ -18,7 +18,8 @@ from langchain_core.messages import BaseMessage
 from langchain_core.outputs import ChatGenerationChunk
 from langchain_core.rate_limiters import BaseRateLimiter
 
-from langchain_stopping.messages import Reply, to_messages, to_whole_chunk
+from langchain_stopping.messages import to_messages, to_whole_chunk
+from langchain_stopping.reply import Reply
 from stopping_core import Call, Step
 
 LIMITS = ("max_tokens", "max_completion_tokens", "max_output_tokens", "max_new_tokens")
@@ -49,9 +50,26 @@ def has_own_form(settings: Mapping[str, Any]) -> bool:
     return any(settings.get(key) for key in _OWN_FORM) or (settings.get("n") or 1) > 1
 
 
-def caller_limit(settings: Mapping[str, Any]) -> int | None:
-    """Return the least limit on output tokens that the caller set, None where there is none."""
-    return min((settings[k] for k in LIMITS if isinstance(settings.get(k), int)), default=None)
+def take_limit(
+    settings: Mapping[str, Any], keyword: str = LIMITS[0]
+) -> tuple[int | None, dict[str, Any]]:
+    """Take the limit on output tokens out of keywords, without changing the caller's own.
+
+    Args:
+        settings: The keywords.
+        keyword: One more name for the limit, with dots where it stands inside dictionaries.
+
+    Returns:
+        The least limit, tokens, and the other keywords. None where there is no limit: providers
+        take numbers below 1 for "unlimited".
+    """
+    found: list[int] = []
+    rest = dict(settings)
+    for name in {keyword, *LIMITS}:
+        value = _pop(rest, name)
+        if isinstance(value, int) and not isinstance(value, bool) and value >= 1:
+            found.append(value)
+    return min(found, default=None), rest
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,8 +171,10 @@ class InnerCalls:
     def _keywords(self, call: Call) -> dict[str, Any]:
         """The caller's keywords, with those of this call over them."""
         kwargs = {key: value for key, value in self.kwargs.items() if key != "stream"}
+        if self.streams and _hides_usage(self.inner, kwargs):
+            kwargs["stream_usage"] = True
         if call.max_tokens is not None:
-            kwargs = {key: value for key, value in kwargs.items() if key not in LIMITS}
+            _, kwargs = take_limit(kwargs, self.settings.budget_keyword)
             _put(kwargs, self.settings.budget_keyword, call.max_tokens)
         if call.prefill and self.settings.prefill:
             kwargs |= self.settings.prefill_kwargs
@@ -164,6 +184,34 @@ class InnerCalls:
             if isinstance(seed, int):  # a fixed seed would give the same answer again
                 kwargs["seed"] = seed + call.attempt
         return kwargs
+
+
+def _hides_usage(inner: BaseChatModel, kwargs: Mapping[str, Any]) -> bool:
+    """Whether the inner model would stream no usage, only because nobody has asked it to.
+
+    So does a ChatOpenAI with a ``base_url``; called without streaming it reports its usage.
+    """
+    setting = getattr(inner, "stream_usage", None)
+    refused = setting is False and "stream_usage" in inner.model_fields_set
+    if "stream_usage" not in type(inner).model_fields or setting or refused:
+        return False
+    own: Mapping[str, Any] = getattr(inner, "model_kwargs", None) or {}
+    if any({"stream_usage", "stream_options"} & set(given) for given in (kwargs, own)):
+        return False
+    # OpenAI's Responses protocol always reports it, and does not know the keyword.
+    responses = getattr(inner, "_use_responses_api", None)
+    return responses is None or not responses({**kwargs, **own})
+
+
+def _pop(kwargs: dict[str, Any], keyword: str) -> Any:
+    """Remove a keyword, inside dictionaries where it has dots; return what it held, or None."""
+    name, _, rest = keyword.partition(".")
+    if not rest:
+        return kwargs.pop(name, None)
+    if not isinstance(kwargs.get(name), Mapping):
+        return None
+    kwargs[name] = inner = dict(kwargs[name])
+    return _pop(inner, rest)
 
 
 def _put(kwargs: dict[str, Any], keyword: str, value: int) -> None:

@@ -16,13 +16,9 @@ from langchain_core.tools import BaseTool
 from pydantic import BaseModel, Field, GetCoreSchemaHandler, model_validator
 from pydantic_core import core_schema
 
-from langchain_stopping.calls import InnerCalls, Settings, caller_limit, has_own_form
-from langchain_stopping.messages import (
-    LLM_TYPE,
-    Reply,
-    to_chunk,
-    to_request,
-)
+from langchain_stopping.calls import InnerCalls, Settings, has_own_form, take_limit
+from langchain_stopping.messages import LLM_TYPE, to_chunk, to_request
+from langchain_stopping.reply import Reply
 from stopping_core import (
     AdaptiveStopping,
     CompletenessCheck,
@@ -64,15 +60,19 @@ class AdaptiveChatModel(BaseChatModel):
     It takes the model's place in any chain. ``invoke`` streams from the inner model too, so that
     there is something to cut; it may start an answer over. ``stream`` never takes back what it has
     yielded: an incomplete answer is continued. What was done stands in
-    ``response_metadata["stopping"]``, beside the provider's own metadata; after a cut the provider
-    sends no usage, and ``usage_metadata`` is then our count (``["tokens"]["estimated"]`` says so).
+    ``response_metadata["stopping"]``, beside the provider's own metadata. Models that can stream
+    their usage are asked to, save where ``stream_usage=False`` was said. After a cut the provider
+    sends none: ``usage_metadata`` is then None, unless the length of the prompt is known from
+    another call, and ``["stopping"]["tokens"]`` holds our own count.
 
     Left alone, neither cut nor checked, are calls with tools or with the provider's structured
     output, calls for several answers, and everything in mode ``off``. Content blocks that hold
     neither text nor reasoning are lost. A model that does not stream is not cut, only checked.
 
     The budget replaces the inner model's own limit on tokens; a limit given with the call
-    (``invoke(..., max_tokens=500)``) is a hard one, for all calls together.
+    (``invoke(..., max_tokens=500)``) is a hard one, for all calls together. Around a model that was
+    made with ``streaming=True``, ``invoke`` calls ``on_llm_new_token`` as the model did, and like
+    ``stream`` never starts over.
 
     Args:
         inner: The model that answers. Its cache, rate limiter, callbacks, tags, metadata, output
@@ -133,6 +133,30 @@ class AdaptiveChatModel(BaseChatModel):
 
     def _combine_llm_outputs(self, outputs: list[dict[str, Any] | None], /) -> dict[str, Any]:
         return self.inner._combine_llm_outputs([output for output in outputs if output])
+
+    def _should_stream(
+        self,
+        *,
+        async_api: bool,
+        run_manager: CallbackManagerForLLMRun | AsyncCallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> bool:
+        """Whether LangChain streams on ``invoke``: where it would from the inner model, as well."""
+        own = super()._should_stream(async_api=async_api, run_manager=run_manager, **kwargs)
+        return own or (
+            not self._streaming_disabled(**kwargs)
+            and self.inner._should_stream(async_api=async_api, run_manager=run_manager, **kwargs)
+        )
+
+    def get_token_ids(self, text: str) -> list[int]:
+        """Return the inner model's tokens of a text."""
+        own = self.custom_get_token_ids
+        return self.inner.get_token_ids(text) if own is None else own(text)
+
+    def get_num_tokens(self, text: str) -> int:
+        """Count the inner model's tokens of a text."""
+        own = self.custom_get_token_ids
+        return self.inner.get_num_tokens(text) if own is None else len(own(text))
 
     def get_num_tokens_from_messages(
         self, messages: list[BaseMessage], tools: Sequence[Any] | None = None
@@ -259,9 +283,8 @@ class AdaptiveChatModel(BaseChatModel):
         )
         if not calls.streams and stopping.mode == "active":
             stopping = stopping.replace(policy=Never())  # what is paid for is not thrown away
-        request = to_request(
-            calls.messages, max_tokens=caller_limit(calls.kwargs), profile=self.profile
-        )
+        limit, _ = take_limit(calls.kwargs, self.budget_keyword)
+        request = to_request(calls.messages, max_tokens=limit, profile=self.profile)
         return Session(stopping, request, streaming=streaming, prefill=self.prefill)
 
 

@@ -3,29 +3,30 @@
 from __future__ import annotations
 
 import inspect
+import logging
 import sys
 import threading
 import time
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Literal
 from uuid import UUID
 
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.messages import BaseMessage
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult, LLMResult
 
-from langchain_stopping.calls import caller_limit, has_own_form
+from langchain_stopping.calls import has_own_form, take_limit
 from langchain_stopping.messages import (
     LLM_TYPE,
-    Reply,
     answer_text,
     is_closing_chunk,
     to_request,
     to_whole_chunk,
     trim,
 )
+from langchain_stopping.reply import Reply
 from langchain_stopping.streams import Watched, aclose, close, find_streams, watch
 from stopping_core import (
     AdaptiveStopping,
@@ -37,6 +38,8 @@ from stopping_core import (
     Step,
     report,
 )
+
+logger = logging.getLogger(__name__)
 
 _NO_LIMIT = 1 << 20  # tokens; stands for "the provider's own", which is not known here
 
@@ -80,10 +83,16 @@ class AdaptiveStopHandler(BaseCallbackHandler):
     """Cuts the chat models of a chain off when their answers are done: a callback, nothing to wrap.
 
     It makes ``invoke`` and ``batch`` stream from the model, watches each run by itself, and hangs
-    up when the policy stops: the chain goes on with the text up to the cut. Where that cannot be
-    done it raises :class:`~stopping_core.GenerationStopped`, which carries the text: closing a
-    stream from a callback needs CPython, and a provider that keeps the chunk it yields or the
-    messages it was given, as those of OpenAI and Anthropic do.
+    up when the policy stops: the chain goes on with the text up to the cut. Hanging up from a
+    callback needs CPython, and a provider that keeps the chunk it yields or the messages it was
+    given, as those of OpenAI and Anthropic do. Where it fails, ``ungraceful`` says what to do:
+
+    - ``"raise"`` ends the run with :class:`~stopping_core.GenerationStopped`, which carries the
+      text. To LangChain that is an error like any other, though the answer is good: ``with_retry``
+      asks the model again, and is cut again, and ``with_fallbacks`` asks the next model. Take it
+      out of their exceptions (``retry_if_exception_type``, ``exceptions_to_handle``), or:
+    - ``"finish"`` lets the model write on and takes away all text after the cut. The answer is
+      right and no chain breaks, but nothing is saved.
 
     A callback cannot call the model again, nor set the budget: whether an answer is complete is
     only reported, in :attr:`completions` and in ``response_metadata["stopping"]``. To check and
@@ -94,28 +103,43 @@ class AdaptiveStopHandler(BaseCallbackHandler):
     text completion models, and ``stream_events(version="v3")``. Answers that do not come as a
     stream (from a cache, or where streaming is disabled) are only checked.
 
+    LangChain's cache does not know of callbacks: where one is set, an answer that was cut is kept
+    there, and given to callers without this handler too. ``AdaptiveChatModel`` has its own keys.
+
     Args:
         stopping: When to cut, and what is complete. Attempts and budget have no effect here.
-        keep: How many of the last completions to keep, >= 1.
+        keep: How many of the last completions to keep, >= 1, and at most how many runs to watch at
+            a time: LangChain does not say when a run is cancelled, so the oldest are forgotten, and
+            left alone if they still go on.
+        ungraceful: What to do where the stream cannot be closed.
 
     Attributes:
         completions: What was done, by run id, oldest first.
 
     Raises:
-        ValueError: ``keep`` is out of its interval.
+        ValueError: ``keep`` is out of its interval, or ``ungraceful`` is neither word.
     """
 
     raise_error = True
     run_inline = True
 
-    def __init__(self, stopping: AdaptiveStopping, *, keep: int = 1000) -> None:
+    def __init__(
+        self,
+        stopping: AdaptiveStopping,
+        *,
+        keep: int = 1000,
+        ungraceful: Literal["raise", "finish"] = "raise",
+    ) -> None:
         if keep < 1:
             raise ValueError(f"keep must be >= 1, got {keep}")
+        if ungraceful not in ("raise", "finish"):
+            raise ValueError(f'ungraceful must be "raise" or "finish", got {ungraceful!r}')
         self.stopping = stopping
         self.completions: OrderedDict[UUID, Completion] = OrderedDict()
         self._single = stopping.replace(attempts=1, budget=_callers_budget)
         self._keep = keep
-        self._runs: dict[UUID, _Run] = {}
+        self._ungraceful = ungraceful
+        self._runs: OrderedDict[UUID, _Run] = OrderedDict()
         self._lock = threading.Lock()
 
     # -- what LangChain calls
@@ -143,24 +167,29 @@ class AdaptiveStopHandler(BaseCallbackHandler):
         alone = params.get("_type") == LLM_TYPE or has_own_form(params)
         if alone or self.stopping.mode == "off":
             return
-        request = to_request(messages[0], max_tokens=caller_limit(params))
+        limit, _ = take_limit(params)
+        request = to_request(messages[0], max_tokens=limit)
         session = Session(self._single, request, streaming=True)
         session.next_call(time.monotonic())
-        self._runs[run_id] = _Run(session, Reply())
+        with self._lock:
+            self._runs[run_id] = _Run(session, Reply())
+            while len(self._runs) > self._keep:
+                self._runs.popitem(last=False)
 
     on_llm_new_token = _EitherWay("_new_token", "_anew_token")
 
     def _new_token(self, token: Any, *, chunk: Any = None, run_id: UUID, **kwargs: Any) -> None:
-        cut = self._take(chunk, run_id)
-        if cut is not None and not close(find_streams(chunk, self._watched(run_id))):
-            raise _stopped(cut)
+        run = self._take(chunk, run_id)
+        if run is not None:
+            self._settle(run_id, run, chunk, closed=close(find_streams(chunk, run.streams)))
 
     async def _anew_token(
         self, token: Any, *, chunk: Any = None, run_id: UUID, **kwargs: Any
     ) -> None:
-        cut = self._take(chunk, run_id)
-        if cut is not None and not await aclose(find_streams(chunk, self._watched(run_id))):
-            raise _stopped(cut)
+        run = self._take(chunk, run_id)
+        if run is not None:
+            closed = await aclose(find_streams(chunk, run.streams))
+            self._settle(run_id, run, chunk, closed=closed)
 
     def on_llm_end(self, response: LLMResult, *, run_id: UUID, **kwargs: Any) -> None:
         """Check the answer of a run that ended by itself."""
@@ -174,7 +203,9 @@ class AdaptiveStopHandler(BaseCallbackHandler):
             run.session.next_call(time.monotonic())
             self._feed(run, run.reply.take(to_whole_chunk(ChatResult(generations=[answer]))))
         self._feed(run, run.reply.end())
-        completion = self._finish(run_id, run)
+        run.session.end(time.monotonic())
+        completion = _completion(run)
+        self._record(run_id, run, completion)
         if isinstance(answer, ChatGeneration):
             _note(answer, completion)
 
@@ -183,12 +214,12 @@ class AdaptiveStopHandler(BaseCallbackHandler):
         run = self._runs.pop(run_id, None)
         if run is not None and run.cut is None and isinstance(error, Exception):
             run.session.fail(error, time.monotonic())
-            self._record(run_id, run)
+            self._record(run_id, run, _completion(run))
 
     # -- one run
 
-    def _take(self, chunk: Any, run_id: UUID) -> Completion | None:
-        """Feed a chunk; where that stops the run, end the text at the cut and say so."""
+    def _take(self, chunk: Any, run_id: UUID) -> _Run | None:
+        """Feed a chunk; where that stops the run, end the text at the cut and return the run."""
         run = self._runs.get(run_id)
         if run is None or not isinstance(chunk, ChatGenerationChunk) or is_closing_chunk(chunk):
             return None
@@ -196,7 +227,9 @@ class AdaptiveStopHandler(BaseCallbackHandler):
         if run.cut is not None:
             if not text:
                 return None
-            trim(chunk, 0)  # something else goes on with the stream that was closed
+            trim(chunk, 0)  # the stream was not closed, or something else goes on with it
+            if self._ungraceful == "finish":
+                return None
             raise _stopped(run.cut)
         if not run.tail and self.stopping.mode == "active":
             run.streams = watch(chunk)
@@ -205,36 +238,38 @@ class AdaptiveStopHandler(BaseCallbackHandler):
         run.raw += text
         if not self._feed(run, run.reply.take(chunk)):
             return None
-        run.cut = self._finish(run_id, run)
+        run.session.end(time.monotonic())
+        run.cut = _completion(run)
         keep = self._length(run.raw, run.cut)
         for start, one in run.tail:
             if start + len(answer_text(one.message)) > keep:
                 trim(one, max(0, keep - start))
-        _note(chunk, run.cut)
-        return run.cut
+        return run
 
-    def _watched(self, run_id: UUID) -> Watched:
-        run = self._runs.get(run_id)
-        return run.streams if run is not None else []
+    def _settle(self, run_id: UUID, run: _Run, chunk: Any, *, closed: bool) -> None:
+        """Say what a cut has done, once it is known whether the model has stopped."""
+        cut = run.cut if run.cut is not None else _completion(run)
+        if not closed and self._ungraceful == "finish":
+            cut = _without_avoided(cut)
+        _note(chunk, cut)
+        self._record(run_id, run, cut)
+        if not closed and self._ungraceful == "raise":
+            raise _stopped(cut)
 
     def _feed(self, run: _Run, steps: Iterator[Step]) -> bool:
         return any(run.session.feed(step, time.monotonic()).stop for step in steps)
 
-    def _finish(self, run_id: UUID, run: _Run) -> Completion:
-        run.session.end(time.monotonic())
-        return self._record(run_id, run)
-
-    def _record(self, run_id: UUID, run: _Run) -> Completion:
-        completion = run.session.completion
-        if run.session.request.max_tokens is None:
-            completion = _without_avoided(completion)
+    def _record(self, run_id: UUID, run: _Run, completion: Completion) -> None:
+        """Keep a completion, and tell it to the hooks. No answer is lost to a hook that fails."""
         with self._lock:
             self.completions[run_id] = completion
             while len(self.completions) > self._keep:
                 self.completions.popitem(last=False)
         for hook in self.stopping.hooks:
-            hook(run.session.request, completion)
-        return completion
+            try:
+                hook(run.session.request, completion)
+            except Exception:
+                logger.exception("a hook failed: %r", hook)
 
     def _length(self, raw: str, completion: Completion) -> int:
         """How much of the raw text the cut leaves: reasoning in tags, and the answer."""
@@ -259,9 +294,18 @@ def _callers_budget(request: Request, ledger: Ledger) -> int:
     return request.max_tokens or _NO_LIMIT
 
 
+def _completion(run: _Run) -> Completion:
+    completion = run.session.completion
+    limited = run.session.request.max_tokens is not None
+    return completion if limited else _without_avoided(completion)
+
+
 def _without_avoided(completion: Completion) -> Completion:
-    """Say nothing of what a cut has saved where the budget is not known."""
-    attempts = tuple(replace(attempt, avoided=0, budget=None) for attempt in completion.attempts)
+    """Say that a cut has saved nothing: it did not, or the budget is not known."""
+    attempts = tuple(
+        replace(attempt, avoided=0, budget=None if attempt.budget == _NO_LIMIT else attempt.budget)
+        for attempt in completion.attempts
+    )
     return replace(completion, usage=replace(completion.usage, avoided=0), attempts=attempts)
 
 

@@ -13,15 +13,16 @@ from dataclasses import replace
 from typing import Any
 
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, HumanMessage
-from langchain_core.messages.ai import UsageMetadata, add_usage
+from langchain_core.messages.ai import UsageMetadata
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 
-from stopping_core import Call, Completion, Request, Step, Usage, report
+from stopping_core import Call, Request, Step, Usage
 
 LLM_TYPE = "adaptive-stopping"
 """What the wrapper calls its type, by which the handler knows that it has nothing to do."""
 
 _FINISH = ("finish_reason", "stop_reason", "stopReason", "done_reason")
+
 _CHARACTERS = 4  # a token of English; tokenisers seldom have one of more than four times that
 
 
@@ -137,7 +138,7 @@ def to_steps(generation: ChatGeneration) -> Iterator[Step]:
 
 def _answer_steps(message: BaseMessage, metadata: Mapping[str, Any]) -> Iterator[Step]:
     text = answer_text(message)
-    tokens = _logprobs(metadata)
+    tokens = token_logprobs(metadata)
     if not tokens:
         if text:
             yield Step(text, tokens=estimate(text))
@@ -156,7 +157,8 @@ def _answer_steps(message: BaseMessage, metadata: Mapping[str, Any]) -> Iterator
         )
 
 
-def _logprobs(metadata: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+def token_logprobs(metadata: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Return what the provider says about each token; nothing where it says nothing."""
     found = metadata.get("logprobs")
     content = found.get("content") if isinstance(found, dict) else None
     return [c for c in content if isinstance(c, dict)] if isinstance(content, list) else []
@@ -176,105 +178,6 @@ def _top_logprobs(token: Mapping[str, Any]) -> tuple[float, ...] | None:
 def estimate(text: str) -> int:
     """Estimate the tokens in a chunk that does not say: one, or its length by four where longer."""
     return 1 if len(text) <= 4 * _CHARACTERS else math.ceil(len(text) / _CHARACTERS)
-
-
-class Reply:
-    """Gathers what a provider says beside the text, over all the calls of one request.
-
-    Metadata is that of the last call, as providers repeat it in each. Logprobs add up, save those
-    of text that was dropped; after a cut they may go a few tokens beyond it. Tool calls that nobody
-    asked for are kept as they came.
-    """
-
-    def __init__(self) -> None:
-        self.metadata: dict[str, Any] = {}
-        self.tool_chunks: list[AIMessageChunk] = []
-        self._logprobs: list[Mapping[str, Any]] = []
-        self._usage: UsageMetadata | None = None
-        self._chunks = 0
-        self._ended = False
-
-    def begin(self, call: Call) -> None:
-        """Begin the next call."""
-        self.metadata = {}
-        self._usage = None
-        self._chunks = 0
-        self._ended = False
-        if not call.prefix:
-            self._logprobs = []
-
-    def take(self, generation: ChatGeneration) -> Iterator[Step]:
-        """Note what a chunk says; yield its steps."""
-        message = generation.message
-        metadata = metadata_of(generation)
-        self._chunks += 1
-        self._ended = getattr(message, "chunk_position", None) == "last"
-        self._logprobs += _logprobs(metadata)
-        self.metadata.update({k: v for k, v in metadata.items() if k != "logprobs"})
-        if isinstance(message, AIMessage):
-            if message.usage_metadata:
-                self._usage = add_usage(self._usage, message.usage_metadata)
-            if isinstance(message, AIMessageChunk) and message.tool_call_chunks:
-                self.tool_chunks.append(
-                    AIMessageChunk(content="", tool_call_chunks=message.tool_call_chunks)
-                )
-            elif message.tool_calls:
-                self.tool_chunks.append(AIMessageChunk(content="", tool_calls=message.tool_calls))
-        yield from to_steps(generation)
-
-    def take_result(self, result: ChatResult, call: Call) -> Iterator[Step]:
-        """Note what an answer says that was not streamed; yield it as one step."""
-        chunk = to_whole_chunk(result)
-        text = answer_text(chunk.message)
-        for step in self.take(chunk):
-            # llama.cpp repeats the prefill, though only where it does not stream.
-            again = bool(call.prefill) and text.startswith(call.prefill) and step.text == text
-            yield replace(step, text=text[len(call.prefill) :]) if again else step
-
-    def end(self) -> Iterator[Step]:
-        """Yield the usage of the call that has ended, and how it ended where nobody says so.
-
-        A provider that never gives a reason cannot be told from one that was broken off, save where
-        it says nothing else either, or marks its last chunk.
-        """
-        silent = self._ended or not self.metadata
-        ended = self._chunks > 0 and silent and finish_reason(self.metadata) is None
-        usage = to_usage(self._usage) if self._usage is not None else None
-        if usage is not None or ended:
-            yield Step("", tokens=0, finish_reason="stop" if ended else None, usage=usage)
-
-    def response_metadata(self, completion: Completion) -> dict[str, Any]:
-        """Return the metadata of the answer: the provider's own, and ours under ``stopping``."""
-        logprobs = {"logprobs": {"content": list(self._logprobs)}} if self._logprobs else {}
-        return {**self.metadata, **logprobs, "stopping": report(completion)}
-
-    def message(self, completion: Completion) -> AIMessage:
-        """Return the answer as one message."""
-        calls = AIMessageChunk(content="")
-        for chunk in self.tool_chunks:
-            calls += chunk
-        thoughts = {"reasoning_content": completion.reasoning} if completion.reasoning else {}
-        return AIMessage(
-            content=completion.text,
-            additional_kwargs=thoughts,
-            response_metadata=self.response_metadata(completion),
-            usage_metadata=to_usage_metadata(completion.usage),
-            tool_calls=calls.tool_calls,
-            invalid_tool_calls=calls.invalid_tool_calls,
-        )
-
-    def last_chunks(self, completion: Completion) -> Iterator[ChatGenerationChunk]:
-        """Yield what ends a stream: tool calls, and a chunk without text for the metadata."""
-        for chunk in self.tool_chunks:
-            yield ChatGenerationChunk(message=chunk)
-        yield ChatGenerationChunk(
-            message=AIMessageChunk(
-                content="",
-                response_metadata=self.response_metadata(completion),
-                usage_metadata=to_usage_metadata(completion.usage),
-                chunk_position="last",
-            )
-        )
 
 
 def to_chunk(text: str, reasoning: str = "") -> ChatGenerationChunk:
@@ -303,14 +206,6 @@ def to_whole_chunk(result: ChatResult) -> ChatGenerationChunk:
 def to_usage(usage: UsageMetadata) -> Usage:
     """Take a provider's count of one call."""
     return Usage(prompt=usage["input_tokens"], generated=usage["output_tokens"], estimated=False)
-
-
-def to_usage_metadata(usage: Usage) -> UsageMetadata:
-    """Return the sum over all calls as LangChain has it; whether it is an estimate is not in it."""
-    read = usage.prompt + usage.reread
-    return UsageMetadata(
-        input_tokens=read, output_tokens=usage.generated, total_tokens=read + usage.generated
-    )
 
 
 def trim(generation: ChatGeneration, keep: int) -> None:

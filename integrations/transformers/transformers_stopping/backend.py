@@ -62,11 +62,13 @@ class TransformersBackend:
         top_logprobs: How many of the largest logprobs each step reports, >= 0.
         seed: For calls that the session wants sampled anew; each attempt derives its own from it.
         generate_kwargs: As for ``model.generate``: ``max_new_tokens``, ``do_sample``,
-            ``generation_config`` and so on. A call's own limit on tokens goes before theirs.
+            ``generation_config`` and so on. A call's own limit on tokens goes before theirs. A
+            ``max_length`` is taken less the prompt; the lesser of it and ``max_new_tokens`` holds.
 
     Raises:
-        ValueError: The prompt is empty, an argument is one that this class sets itself, or what is
-            asked for is not supported.
+        ValueError: The prompt is empty or neither a text nor messages, or leaves no room below
+            ``max_length``; an argument is one that this class sets itself; or what is asked for is
+            not supported.
     """
 
     def __init__(
@@ -86,12 +88,15 @@ class TransformersBackend:
         if taken := sorted(_OWN & generate_kwargs.keys()):
             raise ValueError(f"generate_kwargs must leave out {taken}: the backend sets them")
         given = generate_kwargs.pop("generation_config", None)
+        by_caller = given is not None or "max_length" in generate_kwargs
         self.config = copy.deepcopy(given if given is not None else model.generation_config)
         self._model_kwargs: dict[str, Any] = self.config.update(**generate_kwargs)
         for name in ("num_beams", "num_return_sequences"):
             if (getattr(self.config, name) or 1) != 1:
                 raise ValueError(f"{name} must be 1, got {getattr(self.config, name)}")
         self.prompt = RenderedPrompt(tokenizer, prompt)
+        if by_caller and self.config.max_length is not None:
+            self._limit_length(self.config.max_length)
         self._criteria = list(self._model_kwargs.pop("stopping_criteria", None) or ())
         if self.config.stop_strings:
             self._criteria.append(StopStringCriteria(tokenizer, self.config.stop_strings))
@@ -120,9 +125,20 @@ class TransformersBackend:
             yield Step(ahead, tokens=0)
         try:
             yield from self._steps(run, call)
-        except Exception:
+        except GeneratorExit:  # closed between two passes
+            raise
+        except BaseException:
             run.cache = None  # a forward pass that broke off leaves it half written
             raise
+
+    def _limit_length(self, length: int) -> None:
+        room = length - len(self.prompt.ids)
+        if room < 1:
+            raise ValueError(
+                f"max_length must be > {len(self.prompt.ids)}, the prompt's tokens, got {length}"
+            )
+        self.config.max_new_tokens = min(room, self.config.max_new_tokens or room)
+        self.config.max_length = None
 
     def _steps(self, run: _Run, call: Call) -> Iterator[Step]:
         known = run.cached()

@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-from transformers import PreTrainedTokenizerBase, StoppingCriteria
+from transformers import GenerationConfig, PreTrainedTokenizerBase, StoppingCriteria
 
 from stopping_core import AdaptiveStopping, Completion, Ledger, Request, Session, Step, Usage
 from transformers_stopping.confidence import UNKNOWN, Confidence, confidence
@@ -43,12 +43,15 @@ class AdaptiveStoppingCriteria(StoppingCriteria):
         tokenizer: The model's tokenizer.
         stopping: When to stop. In the modes ``shadow`` and ``off`` no row is ever stopped.
         prompt_length: Width of the prompt, padding included, tokens. None infers it from the first
-            call, which holds one token more; assisted decoding needs it said.
+            call, which holds one token more; assisted decoding needs it said. A prompt that is
+            given as ``inputs_embeds`` is not seen here, and its length not known.
         requests: What is known about the requests: one for all rows, or one for each prompt. None
             takes the decoded prompt.
         max_new_tokens: As given to ``generate``, where an estimate is wanted of what a stop saved.
-        eos_token_id: Tokens that end a row. None takes the tokenizer's; say
-            ``model.generation_config.eos_token_id`` where the model has more.
+        eos_token_id: Tokens that end a row. None takes those of ``generation_config``, or else the
+            tokenizer's.
+        generation_config: As ``generate`` goes by, mostly ``model.generation_config``: a model may
+            have more ends, and another token to pad with, than its tokenizer knows.
         top_logprobs: How many of the largest logprobs the policy may read, >= 0.
         clock: Seconds, monotonic.
 
@@ -65,6 +68,7 @@ class AdaptiveStoppingCriteria(StoppingCriteria):
         requests: Request | Sequence[Request] | None = None,
         max_new_tokens: int | None = None,
         eos_token_id: int | Sequence[int] | None = None,
+        generation_config: GenerationConfig | None = None,
         top_logprobs: int = 20,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -82,9 +86,16 @@ class AdaptiveStoppingCriteria(StoppingCriteria):
         self._limit = max_new_tokens
         self._top = top_logprobs
         self._clock = clock
-        pad = token_set(tokenizer.pad_token_id)
-        eos = token_set(tokenizer.eos_token_id if eos_token_id is None else eos_token_id)
-        self._ends = {**dict.fromkeys(pad, 0), **dict.fromkeys(eos, 1)}  # tokens each one counts
+        eos_of_model = getattr(generation_config, "eos_token_id", None)
+        pad_of_model = getattr(generation_config, "pad_token_id", None)
+        eos = next(
+            (token_set(e) for e in (eos_token_id, eos_of_model) if e is not None),
+            token_set(tokenizer.eos_token_id),
+        )
+        own = token_set(tokenizer.pad_token_id)
+        pad = own or token_set(pad_of_model)
+        ends = dict.fromkeys(own | token_set(pad_of_model), 0)
+        self._ends = {**ends, **dict.fromkeys(eos, 1)}  # tokens each one counts
         self._pad = pad
         self._rows: list[_Row] = []
         self._over = True
@@ -148,16 +159,16 @@ class AdaptiveStoppingCriteria(StoppingCriteria):
             or input_ids.shape[0] != rows
             or input_ids.shape[1] <= length
             or input_ids.device != self._seen.device
+            or (self._width == 0 and input_ids.shape[1] != length + 1)
             or not torch.equal(input_ids[:, : self._width], self._seen[:, : self._width])
         )
 
     def _begin(self, input_ids: torch.Tensor, now: float) -> None:
         self._end_run()
-        self._width = self._given_length or input_ids.shape[1] - 1
-        if not 0 < self._width < input_ids.shape[1]:
-            raise ValueError(
-                f"prompt_length must be in (0, {input_ids.shape[1]}), got {self._width}"
-            )
+        length = input_ids.shape[1]
+        self._width = (self._given_length or length - 1) if length > 1 else 0  # 0: inputs_embeds
+        if self._width >= length:
+            raise ValueError(f"prompt_length must be in (0, {length}), got {self._width}")
         self._start = now
         self._over = False
         self._seen = input_ids[:, : self._width].clone()
@@ -186,7 +197,7 @@ class AdaptiveStoppingCriteria(StoppingCriteria):
         else:
             request = Request(
                 prompt=str(self._tokenizer.decode(prompt, skip_special_tokens=True)),
-                prompt_tokens=len(prompt),
+                prompt_tokens=len(prompt) or None,
             )
         return _Row(
             self.stopping,

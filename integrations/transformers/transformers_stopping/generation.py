@@ -34,7 +34,8 @@ def generate(
             leave the call alone, ``generate``'s own settings do.
         request: What is known about the request; what it leaves open is filled in here.
         kwargs: As for :class:`TransformersBackend`: its own, and those of ``model.generate``.
-            ``max_new_tokens`` is a hard limit over all calls, save what the request says itself.
+            ``max_new_tokens`` is a hard limit over all calls, and so is ``max_length`` less the
+            prompt, save what the request says itself.
 
     Returns:
         The answer, why it stopped, and what it took.

@@ -19,12 +19,15 @@ class RenderedPrompt:
         prompt: Not empty. Messages that end with the assistant's are continued.
 
     Raises:
-        ValueError: The prompt is empty, or there is no chat template for the messages.
+        ValueError: The prompt is empty, or neither a text nor messages, or there is no chat
+            template for the messages.
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, prompt: Prompt) -> None:
         if not prompt:
             raise ValueError(f"prompt must not be empty, got {prompt!r}")
+        if not isinstance(prompt, str) and not _are_messages(prompt):
+            raise ValueError(f"prompt must be one text or one list of messages, got {prompt!r}")
         self._tokenizer = tokenizer
         self._raw = isinstance(prompt, str)
         self.text = prompt if isinstance(prompt, str) else _render(tokenizer, prompt)
@@ -39,6 +42,10 @@ class RenderedPrompt:
         # A template writes the special tokens itself.
         ids = self._tokenizer(text, add_special_tokens=self._raw)["input_ids"]
         return [int(token) for token in ids]
+
+
+def _are_messages(prompt: Sequence[Any]) -> bool:
+    return isinstance(prompt, Sequence) and all(isinstance(m, Mapping) for m in prompt)
 
 
 def _render(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Mapping[str, Any]]) -> str:

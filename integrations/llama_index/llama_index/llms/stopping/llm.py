@@ -54,9 +54,10 @@ class AdaptiveLLM(LLM):
     provider's last chunk as a dict, and in its ``additional_kwargs``; of a stream, in those of its
     last response. The inner LLM's settings that shape prompts hold here too, unless given anew.
 
-    Limits: the inner LLM's own ``max_tokens`` gives way to the granted budget while the mode is
-    ``active``, and its own ``max_retries`` multiply the attempts, so set them to 0. Its events and
-    callbacks fire for every call beside this LLM's own, and a cut shows there as a
+    Limits: the inner LLM's own ``max_tokens``, by whatever name, gives way to the granted budget
+    while the mode is ``active``; a call's own is the hard limit over all attempts, and sent under
+    ``budget_keyword``. The inner LLM's ``max_retries`` multiply the attempts, so set them to 0. Its
+    events and callbacks fire for every call beside this LLM's own, and a cut shows there as a
     ``GeneratorExit``. Token logprobs are not gathered into the response. Tokens are counted by the
     provider only where its streams say so (for OpenAI's class, ask for it with
     ``additional_kwargs={"stream_options": {"include_usage": True}}``), and never after a cut.

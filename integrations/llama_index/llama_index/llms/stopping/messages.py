@@ -32,7 +32,7 @@ from stopping_core.types import Call, Completion, Request, Step, Usage
 Response: TypeAlias = ChatResponse | CompletionResponse
 Asked: TypeAlias = str | Sequence[ChatMessage]
 
-_CHARACTERS_PER_TOKEN = 4  # where a whole text comes in one piece, uncounted
+_CHARACTERS_PER_TOKEN = 4  # where a text comes uncounted
 
 
 def to_request(
@@ -42,10 +42,11 @@ def to_request(
 
     Args:
         asked: The prompt or the messages.
-        metadata: The inner LLM's. Its context window is a limit only where the prompt's length is
-            known; its ``num_output`` is none, for the answer may need more.
-        tokenizer: The inner LLM's, where it has one with ``encode``. Without it the length of the
-            prompt is unknown. The tokens of a chat template are not counted.
+        metadata: The inner LLM's. Its context window is a limit only where the prompt is known to
+            leave room in it: where it seems full, the server knows better. Its ``num_output`` is
+            none, for the answer may need more.
+        tokenizer: The inner LLM's, where it has one with ``encode``; a mere name is none. Without
+            it the length of the prompt is unknown. The tokens of a chat template are not counted.
         max_tokens: The caller's own limit, tokens.
     """
     if isinstance(asked, str):
@@ -54,13 +55,15 @@ def to_request(
         prompt = "\n\n".join(message.content or "" for message in asked)
         users = [message.content for message in asked if message.role == MessageRole.USER]
         question = (users[-1] or "") if users else ""
-    tokens = len(tokenizer.encode(prompt)) if hasattr(tokenizer, "encode") else None
+    counts = hasattr(tokenizer, "encode") and not isinstance(tokenizer, str)
+    tokens = len(tokenizer.encode(prompt)) if counts else None
+    fits = tokens is not None and tokens < metadata.context_window
     return Request(
         prompt=prompt,
         question=question,
         prompt_tokens=tokens,
         max_tokens=max_tokens,
-        context_window=metadata.context_window if tokens is not None else None,
+        context_window=metadata.context_window if fits else None,
     )
 
 
@@ -79,7 +82,7 @@ def to_go_on(messages: Sequence[ChatMessage], call: Call, *, prefill: bool) -> l
             stands as an assistant message and a user turn asks to go on.
     """
     if not prefill:
-        said = ChatMessage(role=MessageRole.ASSISTANT, content=call.prefix or call.prefill)
+        said = ChatMessage(role=MessageRole.ASSISTANT, content=call.prefill)
         return [*messages, said, ChatMessage(role=MessageRole.USER, content=call.turn)]
     before, begun = list(messages), call.prefill
     if before and before[-1].role == MessageRole.ASSISTANT:  # the caller began the answer already
@@ -109,7 +112,8 @@ class Reader:
         """Yield the steps of one streamed response, a step a token where its raw names them."""
         self.last = response
         if thought := response.additional_kwargs.get("thinking_delta"):
-            yield self._count(Step(str(thought), channel="reasoning"))
+            thought = str(thought)
+            yield self._count(Step(thought, _estimate(thought), channel="reasoning"))
         steps = _steps(self._delta(response), tokens_of(response.raw))
         finish, usage = finish_reason_of(response.raw), usage_of(response.raw)
         self._finished = self._finished or finish is not None
@@ -142,7 +146,8 @@ class Reader:
         raw = self.last.raw if self.last is not None else None
         if not self._finished and self.last is not None and not names_its_end(raw):
             full = self._budget is not None and self._tokens >= self._budget
-            yield Step("", tokens=0, finish_reason="length" if full else "stop")
+            reason = "length" if full else "stop"
+            yield Step("", tokens=0, finish_reason=reason, usage=usage_of(raw))
 
     def _delta(self, response: Response) -> str:
         text = _text(response)
@@ -254,8 +259,14 @@ def _steps(delta: str, tokens: list[NamedToken]) -> list[Step]:
     return [
         Step(
             delta,
-            tokens=max(1, len(tokens)),
+            tokens=len(tokens) or _estimate(delta),
             logprob=sum(values) / len(values) if values else None,
             top_logprobs=tokens[-1][2] if tokens else None,
         )
     ]
+
+
+def _estimate(text: str) -> int:
+    """Estimate the tokens in a chunk that does not say: one, or its length by four where longer."""
+    brief = len(text) <= 4 * _CHARACTERS_PER_TOKEN
+    return 1 if brief else -(-len(text) // _CHARACTERS_PER_TOKEN)

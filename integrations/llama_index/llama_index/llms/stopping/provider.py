@@ -6,6 +6,7 @@ LlamaIndex hands it on as ``raw``: an object of the provider's client, or a mapp
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from enum import Enum
 from typing import Any, TypeAlias
 
 from stopping_core.types import Usage
@@ -20,11 +21,19 @@ _FINISH: tuple[tuple[str | int, ...], ...] = (
     ("delta", "stop_reason"),
     ("stopReason",),
     ("done_reason",),
+    ("candidates", 0, "finish_reason"),
+    ("candidates", 0, "finishReason"),
+    ("incomplete_details", "reason"),
+    ("response", "incomplete_details", "reason"),
 )
+_UNSAID = ("", "0", "FINISH_REASON_UNSPECIFIED")
 _USAGE: tuple[tuple[tuple[str, ...], tuple[str, ...]], ...] = (
     (("usage", "prompt_tokens"), ("usage", "completion_tokens")),
     (("usage", "input_tokens"), ("usage", "output_tokens")),
+    (("response", "usage", "input_tokens"), ("response", "usage", "output_tokens")),
     (("prompt_eval_count",), ("eval_count",)),
+    (("usage_metadata", "prompt_token_count"), ("usage_metadata", "candidates_token_count")),
+    (("usageMetadata", "promptTokenCount"), ("usageMetadata", "candidatesTokenCount")),
 )
 
 
@@ -54,8 +63,14 @@ def names_its_end(raw: Any) -> bool:
 
 def finish_reason_of(raw: Any) -> str | None:
     """The provider's word for why it ended; None before the end."""
-    found = next((word for path in _FINISH if (word := _dig(raw, *path))), None)
-    return str(found) if found is not None else None
+    words = (_word(found) for path in _FINISH if (found := _dig(raw, *path)) is not None)
+    return next((word for word in words if word not in _UNSAID), None)
+
+
+def _word(found: Any) -> str:
+    if isinstance(found, Enum):  # of numbers, with some providers
+        return found.value if isinstance(found.value, str) else found.name
+    return str(found)
 
 
 def usage_of(raw: Any) -> Usage | None:

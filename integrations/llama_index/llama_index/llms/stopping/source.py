@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Generator, Mapping
+import logging
+from collections.abc import AsyncGenerator, Collection, Generator, Iterable, Mapping
 from typing import Any, NamedTuple
 
 from llama_index.core.base.llms.generic_utils import messages_to_prompt
@@ -18,6 +19,17 @@ from llama_index.llms.stopping.messages import (
 )
 from llama_index.llms.stopping.transport import ahanging_up, hanging_up
 from stopping_core.types import Call, Request, Step
+
+logger = logging.getLogger(__name__)
+
+LIMITS = (
+    "max_tokens",
+    "max_completion_tokens",
+    "max_new_tokens",
+    "max_output_tokens",
+    "num_predict",
+)
+"""What LLMs call their limit on output tokens."""
 
 _UNTOUCHED = ("tools", "functions", "response_format", "response_schema", "format")
 
@@ -47,8 +59,8 @@ class Source:
     Args:
         llm: The inner LLM.
         asked: The prompt or the messages.
-        kwargs: What the caller passed on to the model. An explicit budget among it is the hard
-            limit of the request.
+        kwargs: What the caller passed on to the model. A limit on output tokens among it, by
+            whatever name, is the hard limit of the request.
         prefill: Whether the server continues a last assistant message. A completion model always
             continues its prompt.
         prefill_kwargs: Passed to the calls that end in one.
@@ -74,7 +86,8 @@ class Source:
         self._llm = llm
         self._asked = asked
         self._kwargs = dict(kwargs)
-        self._limit: int | None = self._kwargs.pop(budget_keyword, None)
+        self._limits = {budget_keyword, *LIMITS}
+        self._limit = _least(self._kwargs.get(name) for name in self._limits)
         self._chat_model = llm.metadata.is_chat_model
         self._prefill = prefill
         self._prefill_kwargs = prefill_kwargs
@@ -85,7 +98,7 @@ class Source:
         self.request: Request = to_request(
             asked,
             metadata=llm.metadata,
-            tokenizer=getattr(llm, "tokenizer", None),
+            tokenizer=_tokenizer(llm),
             max_tokens=self._limit,
         )
 
@@ -149,11 +162,15 @@ class Source:
             seed = kwargs.get("seed", _extra(self._llm).get("seed"))
             if isinstance(seed, int):  # the same seed would give the same answer again
                 changes["seed"] = seed + call.attempt
-        limit = call.max_tokens if call.max_tokens is not None else self._limit
-        if limit is not None:
-            changes[self._budget_keyword] = limit
+        dropped: Collection[str] = ()
+        if call.max_tokens is not None:
+            kwargs = {k: v for k, v in kwargs.items() if k not in self._limits}
+            changes[self._budget_keyword] = call.max_tokens
+            dropped = self._limits - {self._budget_keyword}
+        elif self._limit is not None:
+            changes |= {k: kwargs[k] for k in self._limits if _least([kwargs.get(k)]) is not None}
         method = "complete" if isinstance(asked, str) else "chat"
-        return Planned(_changed(self._llm, changes), method, asked, kwargs | changes)
+        return Planned(_changed(self._llm, changes, dropped), method, asked, kwargs | changes)
 
     def _going_on(self, call: Call, kwargs: dict[str, Any]) -> tuple[Asked, dict[str, Any]]:
         """What to ask a model so that it goes on: a longer prompt, or one turn more."""
@@ -177,17 +194,54 @@ def _extra(llm: LLM) -> Mapping[str, Any]:
     return extra if isinstance(extra, Mapping) else {}
 
 
-def _changed(llm: LLM, changes: Mapping[str, Any]) -> LLM:
+def _least(values: Iterable[Any]) -> int | None:
+    """The least limit among settings; what is no number, or less than 1, is no limit."""
+    limits = [v for v in values if isinstance(v, int) and not isinstance(v, bool) and v >= 1]
+    return min(limits, default=None)
+
+
+_tokenizers: dict[str, Any] = {}  # by name, for an LLM loads a named one anew at each look
+
+
+def _tokenizer(llm: LLM) -> Any:
+    """The LLM's tokenizer, loaded where the LLM holds a name; None where it has none."""
+    given = getattr(llm, "tokenizer", None)
+    if not isinstance(given, str):
+        return given
+    if given not in _tokenizers:
+        try:
+            _tokenizers[given] = getattr(llm, "_tokenizer", None)
+        except Exception as error:
+            logger.warning("tokenizer %r cannot be loaded, prompts go uncounted: %r", given, error)
+            _tokenizers[given] = None
+    return _tokenizers[given]
+
+
+def _changed(llm: LLM, changes: Mapping[str, Any], dropped: Collection[str] = ()) -> LLM:
     """The LLM with its own settings changed, where it has some that may outweigh the call's.
 
-    OpenAI's class ignores the ``max_tokens`` of a call once it has one itself, and Hugging Face's
-    looks at nothing else. The copy shares the private attributes, and so the HTTP clients that are
-    made when first needed.
+    OpenAI's class ignores the ``max_tokens`` of a call once it has one itself, or a tokenizer to
+    reckon one with, and Hugging Face's looks at nothing else. The copy shares the private
+    attributes, and so the HTTP clients that are made when first needed.
+
+    Args:
+        llm: The LLM.
+        changes: New values of settings.
+        dropped: Settings that must not be sent beside them.
     """
     fields, extra = type(llm).model_fields, _extra(llm)
-    update = {k: v for k, v in changes.items() if k in fields and getattr(llm, k) is not None}
-    if outweighing := {k: v for k, v in changes.items() if k in extra}:
-        update["additional_kwargs"] = {**extra, **outweighing}
+    reckons = getattr(llm, "tokenizer", None) is not None
+    update = {
+        k: v
+        for k, v in changes.items()
+        if k in fields and (getattr(llm, k) is not None or (reckons and k in LIMITS))
+    }
+    for name in dropped:
+        if name in fields and fields[name].default is None and getattr(llm, name) is not None:
+            update[name] = None
+    replaced = {k: changes.get(k, v) for k, v in extra.items() if k not in dropped}
+    if replaced != extra:
+        update["additional_kwargs"] = replaced
     if not update:
         return llm
     copy = llm.model_copy(update=update)

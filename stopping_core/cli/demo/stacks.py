@@ -141,7 +141,7 @@ class LangChainStack:
             model=self.source.endpoint.model,
             api_key=SecretStr(self.source.endpoint.api_key),
             temperature=0,
-            streaming=True,
+            streaming=self.stopping is None,  # the listener below needs the plain run's pieces
             stream_usage=True,
             max_retries=0,
             max_completion_tokens=self.max_tokens,

@@ -136,15 +136,17 @@ class LangChainStack:
         from langchain_openai import ChatOpenAI
         from pydantic import SecretStr
 
+        # The listener below wants the plain run in pieces; a wrapped model streams by itself.
+        streaming: dict[str, Any] = {} if self.stopping else {"streaming": True}
         model: BaseChatModel = ChatOpenAI(
             base_url=self.source.endpoint.base_url,
             model=self.source.endpoint.model,
             api_key=SecretStr(self.source.endpoint.api_key),
             temperature=0,
-            streaming=self.stopping is None,  # the listener below needs the plain run's pieces
             stream_usage=True,
             max_retries=0,
             max_completion_tokens=self.max_tokens,
+            **streaming,
         )
         if self.stopping is not None:
             from langchain_stopping import AdaptiveChatModel

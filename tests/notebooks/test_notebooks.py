@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import tempfile
 from pathlib import Path
 
 import nbformat
@@ -40,6 +41,5 @@ def test_runs(path: Path, kernel: str) -> None:
 def test_names_no_machine(path: Path) -> None:
     """What is stored holds no path and no port of the machine that it ran on."""
     text = path.read_text(encoding="utf-8")
-    assert [] == [
-        word for word in ("/home/", "/root/", "/tmp/", "site-packages", "127.0.0.1") if word in text
-    ]
+    machine = (str(Path.home()), str(Path.cwd()), tempfile.gettempdir(), "site-packages", "127.0.0.1")
+    assert [] == [word for word in machine if word in text]

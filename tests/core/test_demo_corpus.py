@@ -148,7 +148,7 @@ def test_a_squad_file_gives_passages_and_questions(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("document", "message"),
     [
-        ([], "data must be a list, got NoneType"),
+        ([], "must be an object with the key 'data'"),
         ({"data": {}}, "data must be a list, got dict"),
         ({"data": ["Tea"]}, r"data\[0\] must be an object"),
         ({"data": [{"paragraphs": []}]}, r"data\[0\]\.title must be a text, got None"),

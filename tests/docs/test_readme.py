@@ -27,6 +27,15 @@ def test_an_example_runs_and_prints_as_much(code: str, printed: str) -> None:
     assert len(result.stdout.splitlines()) == len(printed.splitlines())
 
 
+def test_the_settings_it_shows_are_right() -> None:
+    """A block without output runs as well."""
+    found = re.findall(r"```python\n(.*?)```\n\n(```)?", README, re.DOTALL)
+    (settings,) = [code for code, output in found if not output]
+    names: dict[str, object] = {}
+    exec(settings, names)
+    assert "stopping" in names
+
+
 def test_the_files_and_commands_it_names_exist() -> None:
     """Links lead somewhere, and every ``make`` target is one."""
     for link in re.findall(r"\]\(([^)#:]+)\)", README):

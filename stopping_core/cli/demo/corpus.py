@@ -184,7 +184,9 @@ def _pack(paragraphs: Sequence[str], words: int) -> list[str]:
 def _objects(path: str | Path, owner: Any, key: str, at: str) -> Iterator[tuple[str, Any]]:
     """Yield the objects of a JSON list with their place, or say which place is malformed."""
     name = f"{at}.{key}".lstrip(".")
-    found = owner.get(key) if isinstance(owner, dict) else None
+    if not isinstance(owner, dict):
+        raise ValueError(f"{path}: must be an object with the key {key!r}, not a list or a value")
+    found = owner.get(key)
     if not isinstance(found, list):
         raise ValueError(f"{path}: {name} must be a list, got {type(found).__name__}")
     for number, item in enumerate(found):

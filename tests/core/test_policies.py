@@ -126,7 +126,7 @@ def test_limits() -> None:
             "max_total_tokens must be a whole number >= 1, got 0",
         ),
         (lambda: AdaptiveStopping(backoff=(2, 1)), "backoff must hold"),
-        (lambda: AdaptiveStopping(mode="on"), "mode must be one of .*got 'on'"),  # type: ignore[arg-type]
+        (lambda: AdaptiveStopping(mode="on"), "mode must be one of .*got 'on'"),  # type: ignore[arg-type]  # the mistake
         (
             lambda: AdaptiveStopping(reasoning_tags=("", "x")),
             "reasoning_tags must be two non-empty",
@@ -146,11 +146,11 @@ def test_a_callers_mistake_names_argument_and_value(make: Any, message: str) -> 
 def test_the_wrong_kind_is_a_type_error() -> None:
     """A policy is a Policy, a check can be called."""
     with pytest.raises(TypeError, match="policy must be a Policy, got 3"):
-        AdaptiveStopping(policy=3)  # type: ignore[arg-type]
+        AdaptiveStopping(policy=3)  # type: ignore[arg-type]  # the mistake
     with pytest.raises(TypeError, match="completeness must be callable and no class, got 3"):
-        AdaptiveStopping(completeness=3)  # type: ignore[arg-type]
+        AdaptiveStopping(completeness=3)  # type: ignore[arg-type]  # the mistake
     with pytest.raises(TypeError, match="parts must be policies, got 3"):
-        AnyOf(3)  # type: ignore[arg-type]
+        AnyOf(3)  # type: ignore[arg-type]  # the mistake
 
 
 def test_streams_do_not_disturb_each_other() -> None:

@@ -6,12 +6,16 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
+from langchain_core.language_models import BaseChatModel
+from langchain_core.messages import AIMessage, AIMessageChunk
 from langchain_core.runnables import Runnable
 from langchain_openai import ChatOpenAI
 from pydantic import SecretStr
 
+from langchain_stopping import AdaptiveChatModel
 from stopping_core import AdaptiveStopping, Boundary
-from stopping_core.policies import Threshold
+from stopping_core.budgets import GeometricBudget
+from stopping_core.policies import Never, Threshold
 from stopping_core.signals import Sentences
 from tests.support.sse_server import CountingServer
 
@@ -52,3 +56,29 @@ WAYS: dict[str, Ask] = {
     "abatch": lambda chain, question: asyncio.run(chain.abatch([question] * 3)),
 }
 """Ways to call a chain that ends in text; each returns the texts."""
+
+SMALL = FIRST_SENTENCE.replace(policy=Never(), budget=GeometricBudget(first=4))
+
+TEXT = ["One", " two", " three", " four", " five", " six", " seven", "."]
+
+
+def wrapped(server: CountingServer, stopping: AdaptiveStopping, **settings: Any) -> Any:
+    """The wrapper around a ChatOpenAI on the server."""
+    return AdaptiveChatModel(inner=openai(server), stopping=stopping, **settings)
+
+
+def ask(model: BaseChatModel, way: str, **settings: Any) -> AIMessage:
+    """Ask a model to count, one of four ways; the answer as one message."""
+
+    async def gather() -> AIMessageChunk:
+        chunks = [chunk async for chunk in model.astream("Count.", **settings)]
+        return sum(chunks[1:], chunks[0])
+
+    if way == "stream":
+        chunks = list(model.stream("Count.", **settings))
+        return sum(chunks[1:], chunks[0])
+    if way == "astream":
+        return asyncio.run(gather())
+    if way == "ainvoke":
+        return asyncio.run(model.ainvoke("Count.", **settings))
+    return model.invoke("Count.", **settings)

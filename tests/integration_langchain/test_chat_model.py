@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from typing import Any
 
@@ -12,7 +11,6 @@ from langchain_core.callbacks import BaseCallbackHandler, CallbackManagerForLLMR
 from langchain_core.language_models import BaseChatModel, FakeListChatModel
 from langchain_core.messages import (
     AIMessage,
-    AIMessageChunk,
     BaseMessage,
     HumanMessage,
     SystemMessage,
@@ -24,18 +22,19 @@ from openai import BadRequestError, InternalServerError, RateLimitError
 from pydantic import BaseModel
 
 from langchain_stopping import AdaptiveChatModel
-from stopping_core import AdaptiveStopping, BudgetExhausted
+from stopping_core import BudgetExhausted
 from stopping_core.budgets import GeometricBudget
-from stopping_core.policies import Never
-from tests.integration_langchain.setting import CUT, FIRST_SENTENCE, TOKENS, openai
+from tests.integration_langchain.setting import (
+    CUT,
+    FIRST_SENTENCE,
+    SMALL,
+    TEXT,
+    TOKENS,
+    ask,
+    openai,
+    wrapped,
+)
 from tests.support.sse_server import PROMPT_TOKENS, CountingServer, Script
-
-SMALL = FIRST_SENTENCE.replace(policy=Never(), budget=GeometricBudget(first=4))
-TEXT = ["One", " two", " three", " four", " five", " six", " seven", "."]
-
-
-def wrapped(server: CountingServer, stopping: AdaptiveStopping, **settings: Any) -> Any:
-    return AdaptiveChatModel(inner=openai(server), stopping=stopping, **settings)
 
 
 @pytest.mark.parametrize("way", ["invoke", "stream", "ainvoke", "astream"])
@@ -54,21 +53,6 @@ def test_continues_what_ran_out_of_tokens(way: str, prefill: bool) -> None:
         assert [2 if prefill else 3, prefill] == [len(second["messages"]), "on" in second]
     done = answer.response_metadata["stopping"]
     assert ["first", "continue"] == [attempt["kind"] for attempt in done["attempts"]]
-
-
-def ask(model: BaseChatModel, way: str, **settings: Any) -> AIMessage:
-    async def gather() -> AIMessageChunk:
-        chunks = [chunk async for chunk in model.astream("Count.", **settings)]
-        return sum(chunks[1:], chunks[0])
-
-    if way == "stream":
-        chunks = list(model.stream("Count.", **settings))
-        return sum(chunks[1:], chunks[0])
-    if way == "astream":
-        return asyncio.run(gather())
-    if way == "ainvoke":
-        return asyncio.run(model.ainvoke("Count.", **settings))
-    return model.invoke("Count.", **settings)
 
 
 def test_metadata_is_the_providers_and_ours() -> None:

@@ -299,7 +299,7 @@ def test_finishing_saves_nothing_and_says_so() -> None:
     done = answer.response_metadata["stopping"]
     assert [CUT, "sentence", 0] == [answer.content, done["reason"], done["tokens"]["avoided"]]
     with pytest.raises(ValueError, match='ungraceful must be "raise" or "finish", got \'stop\''):
-        AdaptiveStopHandler(FIRST_SENTENCE, ungraceful="stop")  # type: ignore[arg-type]
+        AdaptiveStopHandler(FIRST_SENTENCE, ungraceful="stop")  # type: ignore[arg-type]  # the mistake
 
 
 def test_raising_counts_as_an_error_to_fallbacks() -> None:

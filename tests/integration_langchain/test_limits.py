@@ -2,52 +2,24 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from langchain_core.callbacks import CallbackManagerForLLMRun
-from langchain_core.language_models import BaseChatModel, FakeListChatModel
+from langchain_core.language_models import FakeListChatModel
 from langchain_core.messages import (
-    AIMessage,
-    AIMessageChunk,
     BaseMessage,
 )
 from langchain_core.outputs import ChatGenerationChunk
 from langchain_core.rate_limiters import BaseRateLimiter
+from pydantic import Field
 
 from langchain_stopping import AdaptiveChatModel
 from langchain_stopping.calls import _hides_usage
-from stopping_core import AdaptiveStopping
 from stopping_core.budgets import GeometricBudget
-from stopping_core.policies import Never
-from tests.integration_langchain.setting import FIRST_SENTENCE, openai
+from tests.integration_langchain.setting import FIRST_SENTENCE, SMALL, TEXT, ask, openai, wrapped
 from tests.support.sse_server import PROMPT_TOKENS, CountingServer
-
-SMALL = FIRST_SENTENCE.replace(policy=Never(), budget=GeometricBudget(first=4))
-
-
-TEXT = ["One", " two", " three", " four", " five", " six", " seven", "."]
-
-
-def wrapped(server: CountingServer, stopping: AdaptiveStopping, **settings: Any) -> Any:
-    return AdaptiveChatModel(inner=openai(server), stopping=stopping, **settings)
-
-
-def ask(model: BaseChatModel, way: str, **settings: Any) -> AIMessage:
-    async def gather() -> AIMessageChunk:
-        chunks = [chunk async for chunk in model.astream("Count.", **settings)]
-        return sum(chunks[1:], chunks[0])
-
-    if way == "stream":
-        chunks = list(model.stream("Count.", **settings))
-        return sum(chunks[1:], chunks[0])
-    if way == "astream":
-        return asyncio.run(gather())
-    if way == "ainvoke":
-        return asyncio.run(model.ainvoke("Count.", **settings))
-    return model.invoke("Count.", **settings)
 
 
 class CountingLimiter(BaseRateLimiter):
@@ -64,6 +36,22 @@ class CountingLimiter(BaseRateLimiter):
     async def aacquire(self, *, blocking: bool = True) -> bool:
         """Let the call through."""
         return self.acquire()
+
+
+class Recording(FakeListChatModel):
+    """Keeps the keywords of its calls."""
+
+    seen: list[dict[str, Any]] = Field(default_factory=list)
+
+    def _stream(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: CallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> Iterator[ChatGenerationChunk]:
+        self.seen.append(kwargs)
+        yield from super()._stream(messages, stop, run_manager)
 
 
 def test_a_limit_given_with_the_call_is_hard() -> None:
@@ -136,50 +124,22 @@ def test_the_responses_protocol_is_not_asked_for_usage() -> None:
 
 def test_nested_budget_keywords_leave_the_others() -> None:
     """A budget inside a dictionary is merged into the caller's own."""
-    seen: list[dict[str, Any]] = []
-
-    class Options(FakeListChatModel):
-        def _stream(
-            self,
-            messages: list[BaseMessage],
-            stop: list[str] | None = None,
-            run_manager: CallbackManagerForLLMRun | None = None,
-            **kwargs: Any,
-        ) -> Iterator[ChatGenerationChunk]:
-            seen.append(kwargs)
-            yield from super()._stream(messages, stop, run_manager)
-
-    model = AdaptiveChatModel(
-        inner=Options(responses=["One."]), stopping=SMALL, budget_keyword="options.num_predict"
-    )
+    inner = Recording(responses=["One."])
+    model = AdaptiveChatModel(inner=inner, stopping=SMALL, budget_keyword="options.num_predict")
     options = {"temperature": 0}
     model.invoke("Count.", options=options)
-    assert [{"options": {"temperature": 0, "num_predict": 4}}] == seen
+    assert [{"options": {"temperature": 0, "num_predict": 4}}] == inner.seen
     assert {"temperature": 0} == options
     model.invoke("Count.", options={"num_predict": 3})
-    assert {"options": {"num_predict": 3}} == seen[-1]
+    assert {"options": {"num_predict": 3}} == inner.seen[-1]
 
 
 def test_a_limit_under_the_budgets_own_name_is_hard() -> None:
     """The caller's limit holds under the name that the inner model has for it."""
-    seen: list[Any] = []
-
-    class Bedrock(FakeListChatModel):
-        def _stream(
-            self,
-            messages: list[BaseMessage],
-            stop: list[str] | None = None,
-            run_manager: CallbackManagerForLLMRun | None = None,
-            **kwargs: Any,
-        ) -> Iterator[ChatGenerationChunk]:
-            seen.append(kwargs)
-            yield from super()._stream(messages, stop, run_manager)
-
-    model = AdaptiveChatModel(
-        inner=Bedrock(responses=["One."]), stopping=FIRST_SENTENCE, budget_keyword="maxTokens"
-    )
+    inner = Recording(responses=["One."])
+    model = AdaptiveChatModel(inner=inner, stopping=FIRST_SENTENCE, budget_keyword="maxTokens")
     model.invoke("Count.", maxTokens=5)
-    assert [{"maxTokens": 5}] == seen
+    assert [{"maxTokens": 5}] == inner.seen
 
 
 @pytest.mark.parametrize("way", ["invoke", "stream", "ainvoke", "astream"])

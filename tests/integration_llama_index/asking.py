@@ -1,9 +1,9 @@
-"""The eight ways to ask a LlamaIndex LLM, under one call."""
+"""The eight ways to ask a LlamaIndex LLM, under one call, and a server whose answer breaks off."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator, Awaitable, Mapping
 from typing import Any, TypeAlias
 
 from llama_index.core.base.llms.types import ChatMessage, ChatResponse, CompletionResponse
@@ -12,7 +12,8 @@ from llama_index.llms.openai_like import OpenAILike
 
 from llama_index.llms.stopping import AdaptiveLLM, adaptive_llm
 from stopping_core import AdaptiveStopping
-from tests.support.sse_server import CountingServer
+from stopping_core.budgets import GeometricBudget
+from tests.support.sse_server import CountingServer, Script
 
 Response: TypeAlias = ChatResponse | CompletionResponse
 
@@ -27,6 +28,9 @@ METHODS = (
     "astream_chat",
 )
 QUESTION = "What is the capital of France?"
+HEAD = ["Paris", " is", " the", " capital"]
+TAIL = [" of", " France", "."]
+SHORT = AdaptiveStopping(budget=GeometricBudget(first=4), backoff=(0.0, 0.0))
 
 
 def scripted(server: CountingServer, **fields: Any) -> OpenAILike:
@@ -85,3 +89,9 @@ async def _collect(llm: LLM, answer: Awaitable[Any]) -> list[Response]:
         if isinstance(inner, OpenAILike) and inner._aclient is not None:
             await inner._aclient.close()
             inner._aclient = None
+
+
+def goes_on(body: Mapping[str, Any]) -> Script:
+    """Serve the rest to a call that holds the beginning, everything to any other."""
+    said = body["prompt"] if "prompt" in body else body["messages"][-1]["content"]
+    return Script(TAIL if said.endswith("capital") else [*HEAD, *TAIL])

@@ -60,7 +60,7 @@ def test_the_class_that_does_not_fit_is_refused() -> None:
     with CountingServer([[]]) as server:
         plain = adaptive(server).llm
     with pytest.raises(ValueError, match="must call functions"):
-        AdaptiveFunctionCallingLLM(llm=plain, stopping=SHORT)  # type: ignore[arg-type]
+        AdaptiveFunctionCallingLLM(llm=plain, stopping=SHORT)  # type: ignore[arg-type]  # the mistake
 
 
 @pytest.mark.parametrize("streaming", [True, False], ids=["streaming", "whole"])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -11,11 +10,14 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 from stopping_core import AdaptiveStopping
-from stopping_core.budgets import GeometricBudget
 from tests.integration_llama_index.asking import (
+    HEAD,
     QUESTION,
+    SHORT,
+    TAIL,
     adaptive,
     ask,
+    goes_on,
     scripted,
     text_of,
     told,
@@ -32,21 +34,6 @@ def tokenizer_folder(tmp_path_factory: pytest.TempPathFactory) -> str:
     wrap: Any = PreTrainedTokenizerFast
     wrap(tokenizer_object=made, unk_token="?").save_pretrained(folder)
     return folder
-
-
-HEAD = ["Paris", " is", " the", " capital"]
-
-
-TAIL = [" of", " France", "."]
-
-
-SHORT = AdaptiveStopping(budget=GeometricBudget(first=4), backoff=(0.0, 0.0))
-
-
-def goes_on(body: Mapping[str, Any]) -> Script:
-    """Serve the rest to a call that holds the beginning, everything to any other."""
-    said = body["prompt"] if "prompt" in body else body["messages"][-1]["content"]
-    return Script(TAIL if said.endswith("capital") else [*HEAD, *TAIL])
 
 
 @pytest.mark.parametrize(

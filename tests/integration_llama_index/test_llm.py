@@ -27,24 +27,18 @@ from llama_index.llms.stopping import AdaptiveLLM, adaptive_llm
 from stopping_core import AdaptiveStopping, BudgetExhausted, TransportFailed
 from stopping_core.budgets import GeometricBudget
 from tests.integration_llama_index.asking import (
+    HEAD,
     METHODS,
     QUESTION,
+    SHORT,
+    TAIL,
     adaptive,
     ask,
+    goes_on,
     text_of,
     told,
 )
 from tests.support.sse_server import CountingServer, Script
-
-HEAD = ["Paris", " is", " the", " capital"]
-TAIL = [" of", " France", "."]
-SHORT = AdaptiveStopping(budget=GeometricBudget(first=4), backoff=(0.0, 0.0))
-
-
-def goes_on(body: Mapping[str, Any]) -> Script:
-    """Serve the rest to a call that holds the beginning, everything to any other."""
-    said = body["prompt"] if "prompt" in body else body["messages"][-1]["content"]
-    return Script(TAIL if said.endswith("capital") else [*HEAD, *TAIL])
 
 
 def repeats(body: Mapping[str, Any]) -> Script:
@@ -109,7 +103,7 @@ def test_reasoning_is_kept_apart_and_ended() -> None:
         responses = ask(adaptive(server, SHORT), "stream_chat")
         asked = server.requests[1]["messages"]
     assert "Paris." == text_of(responses[-1])
-    assert "".join(thoughts) == responses[-1].message.blocks[0].content  # type: ignore[union-attr]
+    assert "".join(thoughts) == responses[-1].message.blocks[0].content  # type: ignore[union-attr]  # a thinking block
     assert "".join(thoughts) == "".join(
         one.additional_kwargs.get("thinking_delta", "") for one in responses
     )
@@ -195,7 +189,7 @@ def test_the_report_is_plain_and_the_providers_raw_stays() -> None:
     tokens = report["tokens"]
     assert (False, 10, 10) == (tokens["estimated"], tokens["prompt"], tokens["reread"])
     raw, counts = responses[-1].raw, responses[-1].additional_kwargs
-    assert "scripted" == raw["model"]  # type: ignore[index]
+    assert "scripted" == raw["model"]  # type: ignore[index]  # raw is declared Any or None
     assert (20, 7, 27) == tuple(
         counts[f"{name}_tokens"] for name in ("prompt", "completion", "total")
     )
@@ -231,7 +225,7 @@ def test_wrapping_twice_is_refused() -> None:
 def test_a_stopping_of_another_kind_is_refused() -> None:
     """A profile's name is not a stopping: say so where the LLM is made."""
     with pytest.raises(ValueError, match="AdaptiveStopping"):
-        AdaptiveLLM(llm=MockLLM(), stopping="balanced")  # type: ignore[arg-type]
+        AdaptiveLLM(llm=MockLLM(), stopping="balanced")  # type: ignore[arg-type]  # the mistake
 
 
 class Silent(MockLLM):

@@ -57,7 +57,7 @@ def integration(client: Client) -> Generator[int, None, None]:
         for piece in client:  # noqa: UP028 - as it is written in the integrations
             yield piece
 
-    for piece in inner():  # noqa: UP028
+    for piece in inner():  # noqa: UP028 - likewise
         yield piece
 
 

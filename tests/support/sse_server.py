@@ -1,65 +1,54 @@
 """A loopback server that speaks the OpenAI protocol, counts what it wrote and notes hang-ups.
 
 It stands for a user's endpoint where the test is about transport: how many tokens the server wrote
-after the client had decided to stop, and whether the client really closed the connection. The text
-is scripted, so that the decision falls at a known token.
+after the client had decided to stop, whether the client really closed the connection, and what
+becomes of an answer when the server misbehaves. The text is scripted, so that the decision falls at
+a known token. It also runs as a process of its own::
+
+    python -m tests.support.sse_server --delay 0.01 --text "Paris is the capital."
+
+prints its URL, serves until its standard input ends, and tells its counts at ``GET /stats``.
 """
 
 from __future__ import annotations
 
+import argparse
+import asyncio
 import json
-import select
 import socket
+import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
-from typing import Any, Self, TypeAlias
+from typing import Any, Self
 
-MODEL = "scripted"
-PROMPT_TOKENS = 10
+from stopping_core.testing import words
+from tests.support.sse_connection import Connection
+from tests.support.sse_script import (
+    FIRST_BYTE,
+    MODEL,
+    PROMPT_TOKENS,
+    Drop,
+    Fault,
+    Say,
+    Script,
+    Scripts,
+    ServedCall,
+    Stall,
+)
 
-
-@dataclass(frozen=True, slots=True)
-class Script:
-    """What the server says in one call.
-
-    Args:
-        tokens: The answer, one stream chunk a token.
-        finish_reason: Said after the last token; ``length`` where ``max_tokens`` cut it short.
-        reasoning: Tokens sent as ``reasoning_content`` before the answer.
-        logprobs: One logprob a token, sent where the client asks for them. None sends none.
-        tool: Name of a function; the tokens are then the arguments of a call to it.
-        per_chunk: Tokens in one stream chunk, >= 1.
-        status: HTTP status; other than 200 the call fails with it before the first token.
-        drop_after: Break the connection after so many tokens.
-    """
-
-    tokens: Sequence[str] = ()
-    finish_reason: str = "stop"
-    reasoning: Sequence[str] = ()
-    logprobs: Sequence[float] | None = None
-    tool: str = ""
-    per_chunk: int = 1
-    status: int = 200
-    drop_after: int | None = None
-
-
-Scripts: TypeAlias = Sequence[Script | Sequence[str]] | Callable[[Mapping[str, Any]], Script]
-
-
-@dataclass(slots=True)
-class ServedCall:
-    """What became of one call: its JSON body, the tokens written, how it ended."""
-
-    body: dict[str, Any]
-    path: str
-    headers: dict[str, str]
-    sent: int = 0
-    disconnected: bool = False
-    done: threading.Event = field(default_factory=threading.Event)
+__all__ = [
+    "FIRST_BYTE",
+    "MODEL",
+    "PROMPT_TOKENS",
+    "CountingServer",
+    "Drop",
+    "Fault",
+    "Say",
+    "Script",
+    "ServedCall",
+    "Stall",
+]
 
 
 class CountingServer:
@@ -70,9 +59,14 @@ class CountingServer:
     obeys ``max_tokens`` and ``max_completion_tokens``. While it waits between two tokens it watches
     the connection, so that a hang-up is noted at once and no token is counted after it.
 
+    ``GET /v1/models`` names the model; ``/metrics`` tells the tokens generated and the calls that
+    run, as vLLM does; ``/stats`` tells all counts as JSON.
+
     Args:
         scripts: One script a call, or a function.
         delay: Seconds before each token, >= 0.
+        keep_alive: Whether connections are kept for a next call. If not, the client has to close
+            each after its call, and :meth:`still_open` counts those that it forgets.
 
     Examples:
         >>> with CountingServer([["Hello", " there"]], delay=0) as server:
@@ -80,25 +74,26 @@ class CountingServer:
         True
     """
 
-    def __init__(self, scripts: Scripts, *, delay: float = 0.01) -> None:
+    def __init__(self, scripts: Scripts, *, delay: float = 0.01, keep_alive: bool = True) -> None:
         if delay < 0:
             raise ValueError(f"delay must be >= 0, got {delay}")
         self.delay = delay
+        self.keep_alive = keep_alive
         self.calls: list[ServedCall] = []
         self._scripts = scripts
-        self._lock = threading.Lock()
-        self._http: ThreadingHTTPServer | None = None
-        self._thread: threading.Thread | None = None
+        self._connections: set[Connection] = set()
+        self._port: int | None = None
+        self._running = 0
+        self._peak = 0
 
     def __enter__(self) -> Self:
-        handler = type("Handler", (_Handler,), {"owner": self})
-        self._http = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-        self._http.daemon_threads = True
-        self._http.block_on_close = False
-        self._thread = threading.Thread(
-            target=self._http.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True
-        )
+        listening = socket.create_server(("127.0.0.1", 0), backlog=2048)
+        self._port = listening.getsockname()[1]
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._thread.start()
+        listener = self._loop.create_server(lambda: Connection(self), sock=listening)
+        self._listener = asyncio.run_coroutine_threadsafe(listener, self._loop).result(timeout=5)
         return self
 
     def __exit__(
@@ -107,17 +102,17 @@ class CountingServer:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if self._http is not None and self._thread is not None:
-            self._http.shutdown()
-            self._http.server_close()
-            self._thread.join(timeout=5)
+        asyncio.run_coroutine_threadsafe(self._close(), self._loop).result(timeout=5)
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(timeout=5)
+        self._loop.close()
 
     @property
     def base_url(self) -> str:
         """The address that an OpenAI client takes."""
-        if self._http is None:
+        if self._port is None:
             raise RuntimeError("the server is not running")
-        return f"http://127.0.0.1:{self._http.server_address[1]}/v1"
+        return f"http://127.0.0.1:{self._port}/v1"
 
     @property
     def model(self) -> str:
@@ -154,195 +149,86 @@ class CountingServer:
             if not call.done.wait(max(0.0, deadline - time.monotonic())):
                 raise TimeoutError(f"a call is still open after {timeout} s")
 
-    def _begin(self, call: ServedCall) -> Script:
-        with self._lock:
-            self.calls.append(call)
-            number = len(self.calls)
+    def still_open(self, within: float = 2.0) -> int:
+        """Connections that the client has not closed, once it has had ``within`` seconds to."""
+        deadline = time.monotonic() + within
+        while self._connections and time.monotonic() < deadline:
+            time.sleep(0.005)
+        return len(self._connections)
+
+    def stats(self) -> dict[str, int]:
+        """What has been counted so far.
+
+        Connections ``open``; ``calls``, those ``running``, the most that did at a time (``peak``),
+        those that the client hung up on (``disconnected``); tokens ``sent``.
+        """
+        return {
+            "open": len(self._connections),
+            "calls": len(self.calls),
+            "running": self._running,
+            "peak": self._peak,
+            "sent": sum(call.sent for call in self.calls),
+            "disconnected": sum(call.disconnected for call in self.calls),
+        }
+
+    # -- what a connection asks
+
+    def opened(self, connection: Connection) -> None:
+        self._connections.add(connection)
+
+    def closed(self, connection: Connection) -> None:
+        self._connections.discard(connection)
+
+    def begin(self, call: ServedCall) -> Script:
+        self.calls.append(call)
+        self._running += 1
+        self._peak = max(self._peak, self._running)
         if callable(self._scripts):
             return self._scripts(call.body)
-        script = self._scripts[min(number, len(self._scripts)) - 1]
+        script = self._scripts[min(len(self.calls), len(self._scripts)) - 1]
         return script if isinstance(script, Script) else Script(script)
 
+    def end(self, call: ServedCall) -> None:
+        self._running -= 1
+        call.done.set()
 
-class _HungUp(Exception):
-    pass
-
-
-class _Handler(BaseHTTPRequestHandler):
-    owner: CountingServer
-    protocol_version = "HTTP/1.1"
-
-    def log_message(self, format: str, *args: Any) -> None:
-        """Write nothing to stderr."""
-
-    def do_POST(self) -> None:
-        """Serve one call, and note how it ended."""
-        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        call = ServedCall(body, self.path, dict(self.headers.items()))
-        try:
-            script = self.owner._begin(call)
-            if script.status != 200:
-                self._json({"error": {"message": "scripted failure"}}, script.status)
-            elif body.get("stream"):
-                self._stream(call, script)
-            else:
-                self._whole(call, script)
-        except (_HungUp, ConnectionError):
-            call.disconnected = True
-            self.close_connection = True
-        finally:
-            call.done.set()
-
-    def _stream(self, call: ServedCall, script: Script) -> None:
-        self.send_response(200)
-        self.send_header("Content-Type", "text/event-stream")
-        self.send_header("Transfer-Encoding", "chunked")
-        self.end_headers()
-        chat = _is_chat(call)
-        if chat:
-            self._event(call, _chunk(call, {"role": "assistant", "content": ""}))
-        for channel, tokens, logprobs in _chunks(call, script):
-            for _ in tokens:
-                self._pause()
-            if script.drop_after is not None and call.sent >= script.drop_after:
-                self.connection.shutdown(socket.SHUT_RDWR)
-                self.close_connection = True
-                return
-            delta = _delta(script, channel, "".join(tokens), first=call.sent == 0)
-            marks = _logprobs(call, tokens, logprobs)
-            self._event(call, _chunk(call, delta, logprobs=marks))
-            call.sent += len(tokens)
-        self._event(call, _chunk(call, {}, finish_reason=_finish(call, script)))
-        if (call.body.get("stream_options") or {}).get("include_usage"):
-            self._event(call, {**_chunk(call, {}), "choices": [], "usage": _usage(call)})
-        self._write(b"data: [DONE]\n\n")
-        self.wfile.write(b"0\r\n\r\n")
-
-    def _whole(self, call: ServedCall, script: Script) -> None:
-        content = {"answer": "", "reasoning": ""}
-        for channel, tokens, _ in _chunks(call, script):
-            for _ in tokens:
-                self._pause()
-            content[channel] += "".join(tokens)
-            call.sent += len(tokens)
-        message: dict[str, Any] = {"role": "assistant", "content": content["answer"]}
-        if content["reasoning"]:
-            message["reasoning_content"] = content["reasoning"]
-        if script.tool:
-            delta = _delta(script, "answer", content["answer"], first=True)
-            message = {"role": "assistant", "content": None, **delta}
-        choice = {"index": 0, "finish_reason": _finish(call, script)}
-        choice |= {"message": message} if _is_chat(call) else {"text": content["answer"]}
-        self._json({**_chunk(call, {}), "choices": [choice], "usage": _usage(call)}, 200)
-
-    def _pause(self) -> None:
-        """Wait out the delay; a connection that turns readable while it waits was closed."""
-        deadline = time.monotonic() + self.owner.delay
-        while True:
-            left = max(0.0, deadline - time.monotonic())
-            readable, _, _ = select.select([self.connection], [], [], left)
-            if not readable:
-                return
-            if not self.connection.recv(1, socket.MSG_PEEK):
-                raise _HungUp
-            time.sleep(left)  # pipelined bytes of a next request: not a hang-up
-            return
-
-    def _event(self, call: ServedCall, data: Mapping[str, Any]) -> None:
-        self._write(b"data: " + json.dumps(data).encode() + b"\n\n")
-
-    def _write(self, data: bytes) -> None:
-        self.wfile.write(b"%x\r\n%s\r\n" % (len(data), data))
-        self.wfile.flush()
-
-    def _json(self, data: Mapping[str, Any], status: int) -> None:
-        encoded = json.dumps(data).encode()
-        self.send_response(status)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(encoded)))
-        self.end_headers()
-        self.wfile.write(encoded)
-
-
-def _is_chat(call: ServedCall) -> bool:
-    return call.path.endswith("/chat/completions")
-
-
-def _chunks(
-    call: ServedCall, script: Script
-) -> Iterator[tuple[str, list[str], list[float] | None]]:
-    """The script in stream chunks, as far as the budget goes: channel, tokens, logprobs."""
-    left = call.body.get("max_completion_tokens") or call.body.get("max_tokens")
-    for channel, tokens in (("reasoning", script.reasoning), ("answer", script.tokens)):
-        size = script.per_chunk
-        for start in range(0, len(tokens), size):
-            part = list(tokens[start : start + size])
-            if left is not None:
-                part = part[:left]
-                left -= len(part)
-            logprobs = script.logprobs if channel == "answer" else None
-            if part:
-                yield channel, part, list(logprobs[start : start + size]) if logprobs else None
-
-
-def _finish(call: ServedCall, script: Script) -> str:
-    whole = len(script.reasoning) + len(script.tokens)
-    return script.finish_reason if call.sent >= whole else "length"
-
-
-def _delta(script: Script, channel: str, text: str, *, first: bool) -> dict[str, Any]:
-    if channel == "reasoning":
-        return {"reasoning_content": text}
-    if not script.tool:
-        return {"content": text}
-    named = {"id": "call_1", "type": "function"} if first else {}
-    function = {"arguments": text, **({"name": script.tool} if first else {})}
-    return {"tool_calls": [{"index": 0, **named, "function": function}]}
-
-
-def _logprobs(
-    call: ServedCall, tokens: Sequence[str], values: Sequence[float] | None
-) -> dict[str, Any] | None:
-    if values is None or not call.body.get("logprobs"):
-        return None
-    top = int(call.body.get("top_logprobs") or 0)
-    if not _is_chat(call):
-        return {"tokens": list(tokens), "token_logprobs": list(values)}
-    return {
-        "content": [
-            {
-                "token": token,
-                "logprob": value,
-                "bytes": list(token.encode()),
-                "top_logprobs": [
-                    {"token": f"{token}{k}", "logprob": value - k, "bytes": None}
-                    for k in range(top)
-                ],
+    def page(self, path: str) -> tuple[int, str, bytes]:
+        stats = self.stats()
+        if path == "/metrics":
+            counts = {
+                "generation_tokens_total": ("counter", stats["sent"]),
+                "num_requests_running": ("gauge", stats["running"]),
             }
-            for token, value in zip(tokens, values, strict=True)
-        ]
-    }
+            lines = [
+                f'# TYPE vllm:{name} {kind}\nvllm:{name}{{model_name="{MODEL}"}} {value}.0\n'
+                for name, (kind, value) in counts.items()
+            ]
+            return 200, "text/plain; version=0.0.4", "".join(lines).encode()
+        model = {"id": MODEL, "object": "model", "created": 0, "owned_by": "tests"}
+        stats["open"] -= 1  # the one that asks
+        pages = {"/stats": stats, "/v1/models": {"object": "list", "data": [model]}}
+        found = pages.get(path, {"error": {"message": f"no such page: {path}"}})
+        return 200 if path in pages else 404, "application/json", json.dumps(found).encode()
+
+    async def _close(self) -> None:
+        self._listener.close()
+        tasks = [connection.abort() for connection in self._connections]
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
-def _chunk(
-    call: ServedCall,
-    delta: Mapping[str, Any],
-    *,
-    finish_reason: str | None = None,
-    logprobs: Mapping[str, Any] | None = None,
-) -> dict[str, Any]:
-    choice: dict[str, Any] = {"index": 0, "finish_reason": finish_reason, "logprobs": logprobs}
-    if not _is_chat(call):
-        kind, choice["text"] = "text_completion", delta.get("content", "")
-    else:
-        kind = "chat.completion.chunk" if call.body.get("stream") else "chat.completion"
-        choice["delta"] = dict(delta)
-    return {"id": "call-1", "object": kind, "created": 0, "model": MODEL, "choices": [choice]}
+def main() -> None:
+    """Serve one text to every call, until standard input ends."""
+    parser = argparse.ArgumentParser(prog="python -m tests.support.sse_server")
+    parser.add_argument("--text", default="Paris is the capital. It is the largest city as well.")
+    parser.add_argument("--delay", type=float, default=0.01, help="seconds before each token")
+    parser.add_argument("--close", action="store_true", help="keep no connection for a next call")
+    given = parser.parse_args()
+    with CountingServer(
+        [words(given.text)], delay=given.delay, keep_alive=not given.close
+    ) as server:
+        print(server.base_url, flush=True)
+        sys.stdin.read()
 
 
-def _usage(call: ServedCall) -> dict[str, int]:
-    return {
-        "prompt_tokens": PROMPT_TOKENS,
-        "completion_tokens": call.sent,
-        "total_tokens": PROMPT_TOKENS + call.sent,
-    }
+if __name__ == "__main__":
+    main()

@@ -12,6 +12,7 @@ from stopping_core.errors import (
     StoppingError,
     TransportFailed,
 )
+from stopping_core.faults import is_transient
 from stopping_core.ledger import Ledger
 from stopping_core.policies import Policy
 from stopping_core.protocols import (
@@ -22,8 +23,9 @@ from stopping_core.protocols import (
     Hook,
     Signal,
 )
+from stopping_core.providers import Provider, find_provider
 from stopping_core.report import report
-from stopping_core.retry import arun, astream, is_transient, run, stream
+from stopping_core.retry import arun, astream, run, stream
 from stopping_core.session import Session
 from stopping_core.stitch import stitch
 from stopping_core.stopping import AdaptiveStopping
@@ -63,6 +65,7 @@ __all__ = [
     "Ledger",
     "MissingPackage",
     "Policy",
+    "Provider",
     "Request",
     "Session",
     "Signal",
@@ -73,6 +76,7 @@ __all__ = [
     "Verdict",
     "arun",
     "astream",
+    "find_provider",
     "is_transient",
     "report",
     "run",

@@ -35,8 +35,8 @@ class GenerationStopped(StoppingError):
 class MissingPackage(ImportError):
     """An optional package is not installed; the message says what to install."""
 
-    def __init__(self, package: str, extra: str) -> None:
+    def __init__(self, package: str, extra: str, distribution: str = "stopping-core") -> None:
         super().__init__(
-            f"{package} is needed here and is not installed: pip install 'stopping-core[{extra}]'"
+            f"{package} is needed here and is not installed: pip install '{distribution}[{extra}]'"
         )
         self.package = package

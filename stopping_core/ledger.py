@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from stopping_core.types import Attempt, Usage
 
 
@@ -22,18 +24,37 @@ class Ledger:
 
     @property
     def generated(self) -> int:
-        """Output tokens billed so far, over all attempts."""
+        """Output tokens that came so far, over all attempts."""
         return sum(a.generated for a in self.attempts)
 
     @property
+    def billed(self) -> int:
+        """Output tokens billed so far, at most: those after a hang-up are an upper bound."""
+        return sum(a.generated + a.unseen for a in self.attempts)
+
+    @property
     def kept(self) -> int:
-        """Output tokens billed so far whose text still stands."""
+        """Output tokens that came so far and whose text still stands."""
         return sum(a.generated - a.discarded for a in self.attempts)
 
     @property
     def granted(self) -> int:
         """The largest budget granted so far; 0 before the first call."""
         return max((a.budget or 0 for a in self.attempts), default=0)
+
+    def discard(self, share: float, *, thoughts: bool) -> None:
+        """Book that text is dropped.
+
+        Args:
+            share: The share of the text that is dropped, in [0, 1].
+            thoughts: Whether the reasoning counts as text here.
+        """
+        for i, attempt in enumerate(self.attempts):
+            standing = attempt.generated - attempt.discarded
+            standing -= 0 if thoughts else attempt.reasoning
+            dropped = round(standing * share)
+            if dropped > 0:
+                self.attempts[i] = replace(attempt, discarded=attempt.discarded + dropped)
 
     def usage(self) -> Usage:
         """The sum over all attempts."""
@@ -45,5 +66,6 @@ class Ledger:
             retried=sum(a.generated for a in later),
             discarded=sum(a.discarded for a in self.attempts),
             avoided=sum(a.avoided for a in self.attempts),
+            unseen=sum(a.unseen for a in self.attempts),
             estimated=self.estimated,
         )

@@ -11,7 +11,8 @@ if TYPE_CHECKING:
     from stopping_core.ledger import Ledger
 
 Backend: TypeAlias = Callable[[Call], Generator[Step, None, None]]
-"""Makes one call. Closing the generator must hang up on the model."""
+"""Makes one call. Closing the generator must hang up on the model. ``call.timeout`` is for its
+client: only over an :data:`AsyncBackend` does the driver watch the time itself."""
 
 AsyncBackend: TypeAlias = Callable[[Call], AsyncGenerator[Step, None]]
 
@@ -60,6 +61,9 @@ class BudgetSchedule(Protocol):
 
 
 class Hook(Protocol):
-    """Told about every finished request. A plain function will do; what it raises is logged."""
+    """Told about every request that has ended, however it did. What it raises is logged.
+
+    A plain function will do. A request that failed or was abandoned says so in its last attempt.
+    """
 
     def __call__(self, request: Request, completion: Completion, /) -> None: ...

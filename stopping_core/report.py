@@ -13,8 +13,9 @@ def report(completion: Completion) -> dict[str, Any]:
 
     Returns:
         ``mode``, ``reason``, ``complete``, ``verdict``, ``finish_reason``, ``tokens`` (as in
-        :class:`~stopping_core.types.Usage`), ``seconds``, ``attempts`` (the ledger) and
-        ``would_stop`` (the checkpoint of a shadow stop, or None).
+        :class:`~stopping_core.types.Usage`), ``seconds``, ``attempts`` (the ledger),
+        ``would_stop`` (the checkpoint of a shadow stop, or None) and ``note``: what the reader has
+        to know beside the figures, or ``""``.
     """
     place = completion.would_stop
     return {
@@ -27,4 +28,14 @@ def report(completion: Completion) -> dict[str, Any]:
         "seconds": round(completion.seconds, 3),
         "attempts": [asdict(attempt) for attempt in completion.attempts],
         "would_stop": None if place is None else asdict(place) | {"boundary": int(place.boundary)},
+        "note": _note(completion),
     }
+
+
+def _note(completion: Completion) -> str:
+    if completion.hang_up_ends_bill or completion.mode != "active":
+        return ""
+    return (
+        "a hang-up does not end the bill with this provider, so the budget was set up front; up to "
+        f"{completion.usage.unseen} tokens were billed unseen"
+    )

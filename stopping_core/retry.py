@@ -21,38 +21,15 @@ from tenacity import (
 
 from stopping_core.answer import Emission
 from stopping_core.errors import BudgetExhausted, TransportFailed
+from stopping_core.faults import is_transient, retry_after
 from stopping_core.protocols import AsyncBackend, Backend
 from stopping_core.session import Session
 from stopping_core.types import Call, Completion, Step
 
 logger = logging.getLogger(__name__)
 
-_TRANSIENT_STATUS = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 529})
-_TRANSIENT_NAMES = frozenset(
-    {
-        "APIConnectionError",  # openai, anthropic
-        "ClientConnectionError",  # aiohttp
-        "ClientPayloadError",
-        "ConnectionError",  # requests
-        "Timeout",
-        "TransportError",  # httpx
-    }
-)
-
-
-def is_transient(error: BaseException) -> bool:
-    """Whether a transport error may pass: a broken connection, a time-out, HTTP 429 or 5xx.
-
-    Client libraries are told by the shape of their errors, so that none has to be imported: a
-    ``status_code``, their own or their response's, or a base class with one of their names.
-    """
-    if isinstance(error, ConnectionError | TimeoutError):
-        return True
-    response = getattr(error, "response", None)
-    status = getattr(error, "status_code", getattr(response, "status_code", None))
-    if isinstance(status, int):
-        return status in _TRANSIENT_STATUS
-    return any(base.__name__ in _TRANSIENT_NAMES for base in type(error).__mro__)
+LONGEST_WAIT = 60.0
+"""Seconds that a server may ask us to wait (``Retry-After``). Longer than that is another day."""
 
 
 def stream(
@@ -61,6 +38,7 @@ def stream(
     *,
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
+    on_retry: Callable[[RetryCallState], None] | None = None,
 ) -> Generator[Emission, None, Completion]:
     """Run a session, yielding what each step settles.
 
@@ -69,6 +47,8 @@ def stream(
         backend: Makes one call and yields its steps; closing it must hang up.
         clock: Seconds, monotonic.
         sleep: Waits between calls after a transport error.
+        on_retry: Called before every further call with tenacity's state: its outcome is False after
+            an incomplete answer, and the error after a failed call. What it raises is logged.
 
     Returns:
         The completion, as the generator's value; ``session.completion`` has it as well.
@@ -77,12 +57,15 @@ def stream(
         BudgetExhausted: No complete answer, and ``on_exhausted="raise"``.
         TransportFailed: A call failed for good in the middle of the only answer there is, or
             ``on_exhausted="raise"``. Both carry what came until then.
-        Exception: The provider's own, where it failed before anything was generated.
+        Exception: The provider's own, where it failed before anything was generated. What the
+            user's own check, budget or signal raises goes up as it is; ``session.completion`` and
+            the hooks then have what came until there, as they have when the consumer goes away.
     """
-    for attempt in Retrying(sleep=sleep, **_rules(session)):
-        wire = _Wire()
-        call = session.next_call(clock())
-        try:
+    told = None if on_retry is None else _teller(on_retry)
+    try:
+        for attempt in Retrying(sleep=sleep, before_sleep=told, **_rules(session)):
+            wire = _Wire()
+            call = session.next_call(clock())
             with closing(_received(backend, call, wire)) as steps:
                 for step in steps:
                     emission = session.feed(step, clock())
@@ -90,13 +73,15 @@ def stream(
                         yield emission
                     if emission.stop:
                         break
-        except BaseException as error:
-            session.abandon(error, clock())
-            raise
-        emission = _ended(session, wire, clock())
-        if emission.text or emission.reasoning:
+            emission = _ended(session, wire, clock())
+            if emission.text or emission.reasoning:
+                yield emission
+            _settle(session, wire, attempt.retry_state)
+        if not session.done and (emission := session.give_up()).text:
             yield emission
-        _settle(session, wire, attempt.retry_state)
+    except BaseException as error:
+        _abandon(session, error, clock())
+        raise
     return _finished(session)
 
 
@@ -106,26 +91,38 @@ async def astream(
     *,
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    on_retry: Callable[[RetryCallState], Awaitable[None]] | None = None,
 ) -> AsyncGenerator[Emission, None]:
-    """Run a session as :func:`stream` does; ``session.completion`` has what came of it."""
-    async for attempt in AsyncRetrying(sleep=sleep, **_rules(session)):
-        wire = _Wire()
-        call = session.next_call(clock())
-        try:
-            async with aclosing(_areceived(backend, call, wire)) as steps:
+    """Run a session as :func:`stream` does; ``session.completion`` has what came of it.
+
+    A call that brings no step for as long as ``call.timeout`` says is cancelled, and counts as
+    broken; a sync driver has to leave that to the backend. ``on_retry`` is a coroutine function.
+    """
+    told = None if on_retry is None else _ateller(on_retry)
+
+    def patience() -> float | None:
+        return session.patience(clock())
+
+    try:
+        async for attempt in AsyncRetrying(sleep=sleep, before_sleep=told, **_rules(session)):
+            wire = _Wire()
+            call = session.next_call(clock())
+            async with aclosing(_areceived(backend, call, wire, patience)) as steps:
                 async for step in steps:
                     emission = session.feed(step, clock())
                     if emission.text or emission.reasoning:
                         yield emission
                     if emission.stop:
                         break
-        except BaseException as error:
-            session.abandon(error, clock())
-            raise
-        emission = _ended(session, wire, clock())
-        if emission.text or emission.reasoning:
+            emission = _ended(session, wire, clock())
+            if emission.text or emission.reasoning:
+                yield emission
+            _settle(session, wire, attempt.retry_state)
+        if not session.done and (emission := session.give_up()).text:
             yield emission
-        _settle(session, wire, attempt.retry_state)
+    except BaseException as error:
+        _abandon(session, error, clock())
+        raise
     _finished(session)
 
 
@@ -135,9 +132,10 @@ def run(
     *,
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
+    on_retry: Callable[[RetryCallState], None] | None = None,
 ) -> Completion:
     """Run a session to its end; arguments and errors as in :func:`stream`."""
-    for _ in stream(session, backend, clock=clock, sleep=sleep):
+    for _ in stream(session, backend, clock=clock, sleep=sleep, on_retry=on_retry):
         pass
     return session.completion
 
@@ -148,9 +146,10 @@ async def arun(
     *,
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    on_retry: Callable[[RetryCallState], Awaitable[None]] | None = None,
 ) -> Completion:
     """Run a session to its end; arguments and errors as in :func:`stream`."""
-    async for _ in astream(session, backend, clock=clock, sleep=sleep):
+    async for _ in astream(session, backend, clock=clock, sleep=sleep, on_retry=on_retry):
         pass
     return session.completion
 
@@ -171,10 +170,17 @@ def _received(backend: Backend, call: Call, wire: _Wire) -> Generator[Step, None
         wire.error = error
 
 
-async def _areceived(backend: AsyncBackend, call: Call, wire: _Wire) -> AsyncGenerator[Step, None]:
+async def _areceived(
+    backend: AsyncBackend, call: Call, wire: _Wire, patience: Callable[[], float | None]
+) -> AsyncGenerator[Step, None]:
     try:
         async with aclosing(backend(call)) as steps:
-            async for step in steps:
+            while True:
+                try:
+                    async with asyncio.timeout(patience()):
+                        step = await anext(steps)
+                except StopAsyncIteration:
+                    return
                 yield step
     except Exception as error:
         wire.error = error
@@ -186,13 +192,13 @@ def _rules(session: Session) -> dict[str, Any]:
     backoff = wait_random_exponential(multiplier=first, max=largest)
 
     def wait(state: RetryCallState) -> float:
-        failed = state.outcome is not None and state.outcome.failed
-        return float(backoff(state)) if failed else 0.0
+        error = _error(state)
+        return max(float(backoff(state)), retry_after(error) or 0.0) if error is not None else 0.0
 
     def stop(state: RetryCallState) -> bool:
         limit = session.stopping.max_seconds
         late = limit is not None and session.ledger.seconds + state.upcoming_sleep >= limit
-        return late or session.exhausted
+        return late or session.exhausted or (retry_after(_error(state)) or 0.0) > LONGEST_WAIT
 
     return {
         "retry": retry_if_result(lambda done: not done) | retry_if_exception(is_transient),
@@ -200,6 +206,40 @@ def _rules(session: Session) -> dict[str, Any]:
         "wait": wait,
         "retry_error_callback": lambda state: None,
     }
+
+
+def _error(state: RetryCallState) -> BaseException | None:
+    return state.outcome.exception() if state.outcome is not None else None
+
+
+def _teller(on_retry: Callable[[RetryCallState], None]) -> Callable[[RetryCallState], None]:
+    """Call what watches the retries. An answer is not lost to a watcher that fails."""
+
+    def tell(state: RetryCallState) -> None:
+        try:
+            on_retry(state)
+        except Exception:
+            logger.exception("on_retry failed: %r", on_retry)
+
+    return tell
+
+
+def _ateller(
+    on_retry: Callable[[RetryCallState], Awaitable[None]],
+) -> Callable[[RetryCallState], Awaitable[None]]:
+    async def tell(state: RetryCallState) -> None:
+        try:
+            await on_retry(state)
+        except Exception:
+            logger.exception("on_retry failed: %r", on_retry)
+
+    return tell
+
+
+def _abandon(session: Session, error: BaseException, now: float) -> None:
+    session.abandon(error, now)
+    if session.completion.attempts:
+        _tell(session, session.completion)
 
 
 def _ended(session: Session, wire: _Wire, now: float) -> Emission:
@@ -226,7 +266,7 @@ def _finished(session: Session) -> Completion:
     answered = any(attempt.finish_reason is not None for attempt in attempts)
     lenient = session.stopping.on_exhausted == "return"
     if attempts[-1].error and session.error is not None and not (answered and lenient):
-        if not completion.usage.generated:
+        if not (completion.text or completion.reasoning or completion.usage.generated):
             raise session.error  # nothing is lost, and the caller may know what to do about it
         raise TransportFailed(
             f"call {len(attempts)} failed for good, after {len(completion.text)} characters: "

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from stopping_core.allowance import Allowance
 from stopping_core.answer import Answer, Emission
-from stopping_core.budgets import cap
-from stopping_core.completeness import broke_off, is_truncated
+from stopping_core.completeness import EndsSentence, broke_off
 from stopping_core.errors import BudgetExhausted
+from stopping_core.faults import is_timeout
 from stopping_core.ledger import Ledger
 from stopping_core.protocols import CompletenessCheck
 from stopping_core.signals import find_loop
@@ -31,7 +32,9 @@ _GO_ON = (
     "Your last message broke off. Go on exactly where it stopped, with the very next word. Repeat "
     "nothing of it and add no remark."
 )
+_ENDS_WELL = EndsSentence()
 _ANSWER_NOW = "Stop thinking here and give only the final answer."
+_EARLY = 0.01  # seconds that a timer may be early
 
 
 class Session:
@@ -48,6 +51,9 @@ class Session:
             an incomplete answer is only ever continued.
         prefill: Whether the model continues a prefix as its own text. If not, it is asked to go on,
             and what it repeats of the prefix is removed.
+        hang_up_ends_bill: Whether closing the stream ends what the provider generates and bills. If
+            not, ``stopping.up_front`` limits the budget as well, and what is left of a grant when
+            we hang up is booked as unseen and counts against every limit on tokens and cost.
     """
 
     def __init__(
@@ -57,6 +63,7 @@ class Session:
         *,
         streaming: bool = False,
         prefill: bool = True,
+        hang_up_ends_bill: bool = True,
     ) -> None:
         self.stopping = stopping
         self.request = request
@@ -65,16 +72,18 @@ class Session:
         self.error: Exception | None = None
         self._streaming = streaming
         self._prefill = prefill
+        self._hang_up_ends_bill = hang_up_ends_bill
         self._active = stopping.mode == "active"
+        self._allowance = Allowance(stopping, self.ledger, hang_up_ends_bill=hang_up_ends_bill)
         self._answer = Answer(stopping, request, self._confirm, prefill=prefill)
         self._start: float | None = None
         self._plan: CallKind = "first"
         self._call = Call("first", 0, None)
-        self._grant: int | None = None
         self._verdict = Verdict(complete=False, reason="nothing was generated")
         self._finish_reason: str | None = None
         self._usage: Usage | None = None
         self._tokens = 0
+        self._open = False
         self._call_start = 0.0
         self._shown = False
         self._fallback: Draft | None = None
@@ -92,14 +101,15 @@ class Session:
             raise RuntimeError("next_call was called on a session that is done")
         if self._start is None:
             self._start = now
-            if not self._grant_next():
+            if not self._allowance.grant_next(self.request):
                 self.done = True
                 raise BudgetExhausted(
                     "no output tokens can be granted: the budget is empty, or the prompt fills "
                     "the context window",
                     self.completion,
                 )
-        self._call = self._make_call(self._plan)
+        self._call = self._make_call(self._plan, now)
+        self._open = True
         self._call_start = now
         self._tokens = 0
         self._finish_reason = None
@@ -114,9 +124,11 @@ class Session:
         self._usage = step.usage or self._usage
         seconds = self._elapsed(now)
         emission = self._answer.feed(step, seconds)
-        if self._active and not emission.stop and (reason := self._limit_passed(seconds)):
-            self._answer.decision = Decision(True, reason, forced=True)
-            emission = emission._replace(stop=True)
+        if self._active and not emission.stop and self._finish_reason is None:
+            reason = self._allowance.passed(self._tokens, seconds)
+            if reason:
+                self._answer.decision = Decision(True, reason, forced=True)
+                emission = emission._replace(stop=True)
         self._note_shown(emission)
         return emission
 
@@ -125,7 +137,7 @@ class Session:
         emission = self._drain(now)
         draft = self._draft()
         self._verdict = self._judge(draft)
-        self._record(now, draft)
+        self._record(now, draft, hung_up=draft.finish_reason == "cut")
         if self._verdict.complete or not self._active:
             self.done = True
         else:
@@ -135,15 +147,21 @@ class Session:
     def fail(self, error: Exception, now: float) -> Emission:
         """Take a transport error in the current call: keep what came, plan to finish it.
 
-        An error after the end, the model's or ours, changes nothing: the answer is there.
+        An error after the end, the model's or ours, changes nothing: the answer is there. A
+        time-out at the end of ``max_seconds`` is the stop that the next step would have been.
         """
         if self._finish_reason is not None or self._answer.decision.stop:
+            return self.end(now)
+        limit = self.stopping.max_seconds if self._active else None
+        if limit is not None and is_timeout(error) and self._elapsed(now) + _EARLY >= limit:
+            self._answer.decision = Decision(True, "deadline", forced=True)
             return self.end(now)
         emission = self._drain(now)
         self.error = error
         draft = self._draft()
         self._verdict = Verdict(complete=False, reason=f"the transport failed: {error!r}")
-        self._record(now, draft, error=f"{type(error).__name__}: {error}")
+        hung_up = self._tokens > 0 or is_timeout(error)
+        self._record(now, draft, hung_up=hung_up, error=f"{type(error).__name__}: {error}")
         if self._active or not draft.text:
             self._plan_after(draft)
         else:
@@ -151,21 +169,29 @@ class Session:
         return self._last(emission)
 
     def abandon(self, error: BaseException, now: float) -> None:
-        """Book the current call when something other than the model ends it: the consumer goes."""
-        self._verdict = Verdict(complete=False, reason=f"abandoned: {error!r}")
-        self._record(now, self._draft(), error=f"abandoned: {type(error).__name__}")
+        """End the session where something other than the model does: the consumer goes, a bug.
+
+        A call that is still open is booked. What came of it is in :attr:`completion`.
+        """
+        if self._open:
+            self._verdict = Verdict(complete=False, reason=f"abandoned: {error!r}")
+            name = type(error).__name__
+            self._record(now, self._draft(), hung_up=True, error=f"abandoned: {name}")
         self.done = True
+
+    def give_up(self) -> Emission:
+        """Take it that no further call will be made; say what was still held back."""
+        self.done = True
+        return self._last(Emission())
+
+    def patience(self, now: float) -> float | None:
+        """Seconds to wait for the next step of the call, or None."""
+        return self._allowance.patience(self._elapsed(now))
 
     @property
     def exhausted(self) -> bool:
         """Whether attempts, tokens or seconds have run out, or nothing more can help."""
-        seconds, room = self.stopping.max_seconds, self._room()
-        return (
-            self.done
-            or len(self.ledger) >= self.stopping.attempts
-            or (room is not None and room < 1)
-            or (seconds is not None and self.ledger.seconds >= seconds)
-        )
+        return self.done or self._allowance.exhausted(self.request)
 
     @property
     def would_stop(self) -> Checkpoint | None:
@@ -188,6 +214,7 @@ class Session:
             seconds=self.ledger.seconds,
             mode=self.stopping.mode,
             would_stop=self.would_stop,
+            hang_up_ends_bill=self._hang_up_ends_bill,
         )
 
     # -- judging
@@ -204,69 +231,66 @@ class Session:
 
     def _draft(self) -> Draft:
         answer = self._answer
-        incomplete = self.done and not self._verdict.complete
-        if incomplete and self._fallback and len(self._fallback.text) > len(answer.text):
-            return self._fallback
         reason = "cut" if answer.decision.stop else self._finish_reason
-        return Draft(answer.text, answer.reasoning, reason, answer.decision)
+        draft = Draft(answer.text, answer.reasoning, reason, answer.decision)
+        incomplete = self.done and not self._verdict.complete
+        return self._fuller(draft) if incomplete else draft
+
+    def _fuller(self, draft: Draft) -> Draft:
+        """The draft or one before it that was given up, whichever says more."""
+        given_up = self._fallback
+        if given_up is None or _size(given_up) <= _size(draft):
+            return draft
+        return given_up
 
     def _judge(self, draft: Draft) -> Verdict:
         if self.stopping.mode == "off":
             return Verdict(complete=True, reason="not checked: the mode is off")
         if draft.decision.keep is not None:
             return Verdict(complete=False, reason="the text runs in a loop")
-        return self.stopping.completeness(self.request, draft)
+        verdict = self.stopping.completeness(self.request, draft)
+        if (
+            verdict.complete
+            and self._adds_nothing(draft)
+            and not _ENDS_WELL(self.request, draft).complete
+        ):
+            return Verdict(complete=False, reason="asked to go on, the model only repeated itself")
+        return verdict
 
-    # -- limits
-
-    def _room(self) -> int | None:
-        """Output tokens that may still be billed, over all calls; None for no limit."""
-        limits = [self.stopping.max_total_tokens, self.request.max_tokens]
-        known = [limit for limit in limits if limit is not None]
-        return min(known) - self.ledger.generated if known else None
-
-    def _limit_passed(self, seconds: float) -> str:
-        """Which limit a call that goes on has passed, or ``""``."""
-        if self._finish_reason is not None:
-            return ""
-        limit, room = self.stopping.max_seconds, self._room()
-        if limit is not None and seconds >= limit:
-            return "deadline"
-        return "max tokens" if room is not None and self._tokens > room else ""
-
-    def _grant_next(self) -> bool:
-        """Grant the next call its tokens: more of them only where the last grant was too small."""
-        if not self._active:
-            return True
-        attempts = self.ledger.attempts
-        grant = cap(
-            self.stopping.budget(self.request, self.ledger),
-            self.request,
-            self.ledger,
-            must_grow=not attempts or is_truncated(attempts[-1].finish_reason),
-        )
-        self._grant = grant if grant is not None else self._grant
-        return grant is not None
+    def _adds_nothing(self, draft: Draft) -> bool:
+        """Whether the model was asked to go on, ended by itself, and has said nothing new."""
+        asked = self._call.kind == "continue" and not self._prefill
+        ended = not draft.decision.stop
+        return self._active and asked and ended and draft.text.strip() == self._call.prefix.strip()
 
     # -- booking and planning
 
-    def _record(self, now: float, draft: Draft, error: str = "") -> None:
+    def _record(self, now: float, draft: Draft, *, hung_up: bool, error: str = "") -> None:
+        self._open = False
+        running = hung_up and self._finish_reason is None
         billed = self._usage
         generated = billed.generated if billed is not None else self._tokens
+        counted = billed is not None
+        if running and generated < self._tokens:  # what a provider says on the way is not the sum
+            counted, generated = False, self._tokens
         prompt = billed.prompt if billed is not None else None
         if prompt is not None and self._call.kind == "first":
             # What the prompt takes of the context window is known from here on.
             self.request = replace(self.request, prompt_tokens=prompt)
         if prompt is None and self.request.prompt_tokens is not None:
             prompt = self.request.prompt_tokens + (self.ledger.kept if self._call.prefill else 0)
-        self.ledger.estimated = billed is None or (self.ledger.estimated and len(self.ledger) > 0)
+        if generated or not error:  # a call that was refused was not billed
+            self.ledger.estimated = not counted or (
+                self.ledger.estimated and self.ledger.billed > 0
+            )
         left = 0
-        if draft.finish_reason == "cut" and self._call.max_tokens is not None:
+        if running and self._call.max_tokens is not None:
             left = max(0, self._call.max_tokens - generated)
+        saved = draft.finish_reason == "cut" and self._hang_up_ends_bill
         self.ledger.attempts.append(
             Attempt(
                 kind=self._call.kind,
-                budget=self._grant,
+                budget=self._allowance.grant,
                 generated=generated,
                 reasoning=self._answer.thought_tokens,
                 prompt_tokens=prompt,
@@ -274,7 +298,8 @@ class Session:
                 finish_reason=draft.finish_reason,
                 reason=draft.decision.reason,
                 verdict=self._verdict,
-                avoided=left,
+                avoided=left if saved else 0,
+                unseen=0 if self._hang_up_ends_bill else left,
                 error=error,
             )
         )
@@ -289,15 +314,15 @@ class Session:
             return
         kept = self._kept(kind, draft)
         booked = list(self.ledger.attempts)
-        self._discard(kind, kept / max(1, len(draft.text)))
-        if not self._grant_next():
+        self.ledger.discard(1 - kept / max(1, len(draft.text)), thoughts=kind == "restart")
+        if not self._allowance.grant_next(self.request):
             self.ledger.attempts[:] = booked
             self.done = True
             return
         # What a cut had saved is spent again by the call that follows it.
         self.ledger.attempts[-1] = replace(self.ledger.attempts[-1], avoided=0)
         if kind == "restart":
-            self._fallback = draft
+            self._fallback = self._fuller(draft)
             self._answer.restart()
         else:
             spent = sum(a.generated - a.discarded - a.reasoning for a in self.ledger.attempts)
@@ -313,33 +338,21 @@ class Session:
         start = draft.decision.keep if draft.decision.keep is not None else find_loop(draft.text)
         return len(draft.text[:start].rstrip())
 
-    def _discard(self, kind: CallKind, share: float) -> None:
-        """Book the answer tokens whose text is dropped; on a restart all that still stand."""
-        for i, attempt in enumerate(self.ledger.attempts):
-            standing = attempt.generated - attempt.discarded
-            if kind != "restart":
-                standing = round((standing - attempt.reasoning) * (1 - share))
-            if standing > 0:
-                self.ledger.attempts[i] = replace(attempt, discarded=attempt.discarded + standing)
-
-    def _make_call(self, kind: CallKind) -> Call:
+    def _make_call(self, kind: CallKind, now: float) -> Call:
         prefix, thoughts = self._answer.text, self._answer.reasoning
         opening, closing = self.stopping.reasoning_tags
         prefill = prefix
         if thoughts.strip() and (self._prefill or not prefix):
             prefill = f"{opening}{thoughts}{closing}\n\n{prefix}"
-        tokens = None
-        if self._grant is not None:
-            limits = [self._grant - self.ledger.kept, self._room()]
-            tokens = max(1, min(limit for limit in limits if limit is not None))
         return Call(
             kind=kind,
             attempt=len(self.ledger) + 1,
-            max_tokens=tokens,
+            max_tokens=self._allowance.begin(self.request),
             prefix=prefix,
             prefill=prefill,
             turn=(_ANSWER_NOW if kind == "close_reasoning" else _GO_ON) if prefill else "",
             resample=self._must_differ(kind),
+            timeout=self.patience(now),
         )
 
     def _must_differ(self, kind: CallKind) -> bool:
@@ -365,3 +378,7 @@ class Session:
 
     def _elapsed(self, now: float) -> float:
         return now - self._start if self._start is not None else 0.0
+
+
+def _size(draft: Draft) -> tuple[int, int]:
+    return len(draft.text), len(draft.reasoning)

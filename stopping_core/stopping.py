@@ -26,11 +26,16 @@ class AdaptiveStopping:
         policy: When the answer is done.
         completeness: Whether it is complete; a cut is only made where this passes.
         budget: Output tokens to grant, call by call.
+        up_front: Limits ``budget`` where the provider goes on and bills after a hang-up: what a cut
+            leaves of a grant is billed there unseen, so grants begin small.
         attempts: Calls in all, >= 1, transport errors included.
         mode: ``active`` cuts; ``shadow`` decides and records but leaves the call and its text
             alone; ``off`` does nothing.
         max_total_tokens: Output tokens over all calls, >= 1, or None.
         max_seconds: Seconds over all calls and waits, > 0, or None.
+        stall_seconds: Seconds without a step after which a call counts as broken, > 0, or None. It
+            is then continued, as after a lost connection. The wait for the first step counts, so
+            models that think long unseen, or do not stream, need more.
         reasoning: When to end the reasoning. By default only where it loops.
         reasoning_tags: Tags that mark reasoning in plain text, and that are used to give it back.
         checkpoint_every: Tokens between two checkpoints inside a sentence, >= 1.
@@ -54,10 +59,12 @@ class AdaptiveStopping:
     policy: Policy = field(default_factory=careful)
     completeness: CompletenessCheck = field(default_factory=default_check)
     budget: BudgetSchedule = field(default_factory=GeometricBudget)
+    up_front: BudgetSchedule = field(default_factory=lambda: GeometricBudget(first=64))
     attempts: int = 3
     mode: Mode = "active"
     max_total_tokens: int | None = None
     max_seconds: float | None = None
+    stall_seconds: float | None = 120.0
     reasoning: Policy = field(default_factory=LoopGuard)
     reasoning_tags: tuple[str, str] = ("<think>", "</think>")
     checkpoint_every: int = 16
@@ -69,18 +76,18 @@ class AdaptiveStopping:
         for name in ("policy", "reasoning"):
             if not isinstance(getattr(self, name), Policy):
                 raise TypeError(f"{name} must be a Policy, got {getattr(self, name)!r}")
-        for name in ("completeness", "budget"):
+        for name in ("completeness", "budget", "up_front"):
             _check_callable(name, getattr(self, name))
         for hook in self.hooks:
             _check_callable("hooks", hook)
-        for name in ("attempts", "checkpoint_every", "max_total_tokens"):
-            value = getattr(self, name)
-            if name == "max_total_tokens" and value is None:
-                continue
-            if not isinstance(value, int) or value < 1:
-                raise ValueError(f"{name} must be a whole number >= 1, got {value!r}")
-        if self.max_seconds is not None and not (0 < self.max_seconds < math.inf):
-            raise ValueError(f"max_seconds must be in (0, inf), got {self.max_seconds}")
+        for name in ("attempts", "checkpoint_every"):
+            _check_whole(name, getattr(self, name))
+        if self.max_total_tokens is not None:
+            _check_whole("max_total_tokens", self.max_total_tokens)
+        for name in ("max_seconds", "stall_seconds"):
+            seconds = getattr(self, name)
+            if seconds is not None and not 0 < seconds < math.inf:
+                raise ValueError(f"{name} must be in (0, inf), got {seconds}")
         if len(self.backoff) != 2 or not 0 <= self.backoff[0] <= self.backoff[1] < math.inf:
             raise ValueError(f"backoff must hold 0 <= first <= largest < inf, got {self.backoff}")
         if self.mode not in get_args(Mode):
@@ -113,6 +120,11 @@ class AdaptiveStopping:
         if unknown := sorted(set(changes) - known):
             raise ValueError(f"no such field: {unknown}; fields are {sorted(known)}")
         return replace(self, **changes)
+
+
+def _check_whole(name: str, value: object) -> None:
+    if not isinstance(value, int) or value < 1:
+        raise ValueError(f"{name} must be a whole number >= 1, got {value!r}")
 
 
 def _check_callable(name: str, value: object) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import IntFlag
@@ -10,6 +11,21 @@ from typing import Any, Literal
 Channel = Literal["answer", "reasoning"]
 Mode = Literal["off", "shadow", "active"]
 CallKind = Literal["first", "continue", "reseed", "close_reasoning", "restart"]
+
+_ONE_TOKEN = 16  # characters that one token may have
+
+
+def estimate_tokens(text: str) -> int:
+    """Estimate how many tokens a chunk held, where the provider does not say.
+
+    Chunks of up to 16 characters are taken for one token, as streams mostly send them; longer ones
+    for a token every 4 characters, as in English.
+
+    Examples:
+        >>> estimate_tokens(" word"), estimate_tokens("x" * 18)
+        (1, 5)
+    """
+    return 1 if len(text) <= _ONE_TOKEN else math.ceil(len(text) / 4)
 
 
 class Boundary(IntFlag):
@@ -35,6 +51,8 @@ class Usage:
         retried: Output tokens of all calls after the first.
         discarded: Output tokens whose text was thrown away.
         avoided: Estimate (an upper bound) of the output tokens that the cut saved.
+        unseen: Estimate (an upper bound) of the output tokens that were billed after we had hung
+            up, where a hang-up does not end the bill. Not in ``generated``.
         estimated: True where a count is ours and not the provider's.
     """
 
@@ -44,6 +62,7 @@ class Usage:
     retried: int = 0
     discarded: int = 0
     avoided: int = 0
+    unseen: int = 0
     estimated: bool = True
 
 
@@ -200,6 +219,8 @@ class Call:
         turn: What to ask a model that takes no prefill, in a user turn after the prefill; ``""`` at
             a call that begins anew.
         resample: True where the same greedy run would only fail again: sample, with another seed.
+        timeout: Seconds without a step after which the call counts as broken, or None. Async
+            drivers watch it themselves; a sync backend has to hand it to its client.
     """
 
     kind: CallKind
@@ -209,6 +230,7 @@ class Call:
     prefill: str = ""
     turn: str = ""
     resample: bool = False
+    timeout: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,7 +249,9 @@ class Attempt:
         verdict: The completeness verdict, None where none was reached.
         discarded: Generated tokens whose text was thrown away (a restart, a dropped loop).
         avoided: Estimate of the tokens that the cut saved: what was left of the budget, so an upper
-            bound. 0 where nothing was cut.
+            bound. 0 where nothing was cut, and where a hang-up does not end the bill.
+        unseen: Estimate of the tokens that were billed after we had hung up: what was left of the
+            budget, so an upper bound. 0 where a hang-up ends the bill.
         error: The transport error that ended it, or ``""``.
     """
 
@@ -242,6 +266,7 @@ class Attempt:
     verdict: Verdict | None = None
     discarded: int = 0
     avoided: int = 0
+    unseen: int = 0
     error: str = ""
 
 
@@ -261,6 +286,8 @@ class Completion:
         seconds: From the first call to the end.
         mode: As configured.
         would_stop: In shadow mode, the checkpoint at which ``active`` would have cut; else None.
+        hang_up_ends_bill: Whether closing a stream ended the bill. If not, the budgets were set up
+            front.
     """
 
     text: str
@@ -274,3 +301,4 @@ class Completion:
     seconds: float
     mode: Mode = "active"
     would_stop: Checkpoint | None = None
+    hang_up_ends_bill: bool = True

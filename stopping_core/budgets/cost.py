@@ -78,7 +78,7 @@ class CostCeiling:
             known = attempt.prompt_tokens
             read += prompt + kept if known is None else known
             kept += attempt.generated - attempt.discarded
-        spent = read * _exact(self.input_price) + ledger.generated * _exact(self.output_price)
+        spent = read * _exact(self.input_price) + ledger.billed * _exact(self.output_price)
         return _exact(self.usd) * 1_000_000 - spent
 
 

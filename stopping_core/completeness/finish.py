@@ -4,25 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from stopping_core.providers import PROVIDERS
 from stopping_core.types import Draft, Request, Verdict
 
-_TRUNCATED = frozenset(
-    {
-        "error_limit",
-        "incomplete",
-        "length",
-        "limit",
-        "max_completion_tokens",
-        "max_length",
-        "max_new_tokens",
-        "max_output_tokens",
-        "max_tokens",
-        "model_context_window_exceeded",
-        "model_length",
-        "token_limit",
-        "truncated",
-    }
-)
+_TRUNCATED = frozenset(mark.lower() for row in PROVIDERS for mark in row.truncation_marks)
 _BLOCKED = frozenset(
     {
         "blocklist",

@@ -84,6 +84,31 @@ def test_what_an_asked_model_repeats_is_removed() -> None:
     assert done.text == "the quick brown fox jumps over it."
 
 
+def test_a_model_that_only_repeats_itself_has_not_gone_on() -> None:
+    """A continuation with nothing new in it does not make a broken sentence whole."""
+    text = "the quick brown fox jumps over it."
+    model = ScriptedModel(words(text), words("the quick brown fox jumps"), words(text))
+    done = go(model, policy=Never(), budget=GeometricBudget(first=5), prefill=False)
+    assert [c.kind for c in model.calls] == ["first", "continue", "restart"]
+    assert "only repeated itself" in done.attempts[1].verdict.reason
+    assert (done.text, done.complete) == (text, True)
+
+
+def test_a_model_with_nothing_to_add_was_done() -> None:
+    """Where the limit fell on the end of the last sentence, silence is an answer."""
+    model = ScriptedModel([*words("It is Paris."), " ..."], ["It is Paris."])
+    done = go(model, policy=Never(), budget=GeometricBudget(first=3), prefill=False)
+    assert (done.text, done.complete, len(done.attempts)) == ("It is Paris.", True, 2)
+
+
+def test_a_refused_call_makes_no_count_an_estimate() -> None:
+    """The provider counted all that was billed."""
+    usage = Usage(prompt=5, generated=1, estimated=False)
+    last = Step("Paris.", finish_reason="stop", usage=usage)
+    done = go(ScriptedModel([ConnectionError("refused")], [last]), backoff=(0.0, 0.0))
+    assert (done.usage.estimated, done.usage.generated) == (False, 1)
+
+
 def test_a_loop_is_dropped_and_the_answer_reseeded() -> None:
     """The first copy stays, the others go, and the next call samples from there."""
     once = "The cat sat on the mat today."

@@ -1,0 +1,101 @@
+"""What a request may still have: calls, tokens, seconds, and the budget of its next call."""
+
+from __future__ import annotations
+
+from stopping_core.budgets import cap
+from stopping_core.completeness import is_truncated
+from stopping_core.ledger import Ledger
+from stopping_core.stopping import AdaptiveStopping
+from stopping_core.types import Request
+
+
+class Allowance:
+    """Holds one request to its limits, as far as its ledger has used them up.
+
+    Args:
+        stopping: The limits.
+        ledger: What was used; the session keeps it up to date.
+        hang_up_ends_bill: As in :class:`~stopping_core.session.Session`.
+
+    Attributes:
+        grant: Output tokens that the answer may have by the end of the call, None before the first
+            grant and in modes that set no budget.
+        room: Output tokens that the current call may still be billed, whatever its grant; None for
+            no limit.
+    """
+
+    def __init__(
+        self, stopping: AdaptiveStopping, ledger: Ledger, *, hang_up_ends_bill: bool
+    ) -> None:
+        self.grant: int | None = None
+        self.room: int | None = None
+        self._stopping = stopping
+        self._ledger = ledger
+        self._hang_up_ends_bill = hang_up_ends_bill
+        self._active = stopping.mode == "active"
+
+    def grant_next(self, request: Request) -> bool:
+        """Grant the next call its tokens: more of them only where the last grant was too small."""
+        if not self._active:
+            return True
+        attempts = self._ledger.attempts
+        wanted = self._stopping.budget(request, self._ledger)
+        if not self._hang_up_ends_bill:
+            limit = self._stopping.up_front(request, self._ledger)
+            wanted = None if wanted is None or limit is None else min(wanted, limit)
+        grant = cap(
+            wanted,
+            request,
+            self._ledger,
+            must_grow=not attempts or is_truncated(attempts[-1].finish_reason),
+        )
+        self.grant = grant if grant is not None else self.grant
+        return grant is not None
+
+    def begin(self, request: Request) -> int | None:
+        """Begin a call: how many tokens to ask for. None leaves the caller's own setting alone."""
+        self.room = self._left(request)
+        if self.grant is None:
+            return None
+        limits = [self.grant - self._ledger.kept, self.room]
+        return max(1, min(limit for limit in limits if limit is not None))
+
+    def passed(self, tokens: int, seconds: float) -> str:
+        """Which limit a call that goes on has passed, or ``""``.
+
+        Args:
+            tokens: What came of the call.
+            seconds: Seconds since the request began.
+        """
+        limit = self._stopping.max_seconds
+        if limit is not None and seconds >= limit:
+            return "deadline"
+        return "max tokens" if self.room is not None and tokens > self.room else ""
+
+    def patience(self, seconds: float) -> float | None:
+        """Seconds to wait for the next step, until the call stalls or is too late; or None.
+
+        Args:
+            seconds: Seconds since the request began.
+        """
+        if not self._active:
+            return None
+        limit, stall = self._stopping.max_seconds, self._stopping.stall_seconds
+        if limit is None:
+            return stall
+        left = max(0.0, limit - seconds)
+        return left if stall is None else min(stall, left)
+
+    def exhausted(self, request: Request) -> bool:
+        """Whether attempts, tokens or seconds have run out."""
+        seconds, room = self._stopping.max_seconds, self._left(request)
+        return (
+            len(self._ledger) >= self._stopping.attempts
+            or (room is not None and room < 1)
+            or (seconds is not None and self._ledger.seconds >= seconds)
+        )
+
+    def _left(self, request: Request) -> int | None:
+        limits = [self._stopping.max_total_tokens, request.max_tokens]
+        known = [limit for limit in limits if limit is not None]
+        return min(known) - self._ledger.billed if known else None

@@ -16,7 +16,7 @@ from langchain_core.rate_limiters import BaseRateLimiter
 from pydantic import Field
 
 from langchain_stopping import AdaptiveChatModel
-from langchain_stopping.calls import _hides_usage
+from langchain_stopping.client import hides_usage
 from stopping_core.budgets import GeometricBudget
 from tests.integration_langchain.setting import FIRST_SENTENCE, SMALL, TEXT, ask, openai, wrapped
 from tests.support.sse_server import PROMPT_TOKENS, CountingServer
@@ -111,15 +111,15 @@ def test_usage_is_not_asked_for_against_the_callers_word(
         model = AdaptiveChatModel(inner=openai(server, **of_model), stopping=stopping)
         answer = model.invoke("Count.", **of_call)
         assert not (server.requests[0].get("stream_options") or {}).get("include_usage")
-    assert answer.usage_metadata is None
-    assert 8 == answer.response_metadata["stopping"]["tokens"]["generated"]
+    tokens = answer.response_metadata["stopping"]["tokens"]
+    assert [8, True] == [tokens["generated"], tokens["estimated"]]
 
 
 def test_the_responses_protocol_is_not_asked_for_usage() -> None:
     """It reports usage anyway, and its client refuses the keyword."""
     with CountingServer([TEXT]) as server:
-        assert _hides_usage(openai(server), {})
-        assert not _hides_usage(openai(server, use_responses_api=True), {})
+        assert hides_usage(openai(server), {})
+        assert not hides_usage(openai(server, use_responses_api=True), {})
 
 
 def test_nested_budget_keywords_leave_the_others() -> None:

@@ -185,7 +185,9 @@ def test_own_form(settings: dict[str, Any], expected: bool) -> None:
         ({"temperature": 0}, "max_tokens", None, {"temperature": 0}),
         ({"max_tokens": -1}, "max_tokens", None, {}),
         ({"max_tokens": 0, "maxTokens": 5, "k": 1}, "maxTokens", 5, {"k": 1}),
-        ({"maxTokens": 5}, "max_tokens", None, {"maxTokens": 5}),
+        ({"maxTokens": 5}, "max_tokens", 5, {}),
+        ({"limit": 5}, "max_tokens", None, {"limit": 5}),
+        ({"limit": 5}, "", None, {"limit": 5}),
         (
             {"options": {"num_predict": 5, "seed": 1}},
             "options.num_predict",

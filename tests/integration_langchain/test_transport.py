@@ -7,17 +7,23 @@ import time
 from typing import Any
 
 import pytest
+from langchain.agents import create_agent
 from langchain_core.output_parsers import StrOutputParser
 from langchain_core.prompts import ChatPromptTemplate
 from langchain_core.runnables import Runnable, RunnableLambda
 
-from langchain_stopping import AdaptiveChatModel, AdaptiveStopHandler
+from langchain_stopping import (
+    AdaptiveChatModel,
+    AdaptiveStopHandler,
+    AdaptiveStopMiddleware,
+)
 from tests.integration_langchain.setting import (
     CUT,
     DECIDED,
     FIRST_SENTENCE,
     TOKENS,
     WAYS,
+    ask,
     openai,
 )
 from tests.support.sse_server import CountingServer
@@ -60,6 +66,37 @@ def test_handler_cuts_in_a_chain(way: str) -> None:
         assert not handler._runs
 
 
+def ask_in(form: str, way: str, model: Any, middleware: Any, config: Any) -> str:
+    """Ask a model once: by itself, before a parser, or in an agent."""
+    if form == "model":
+        return str(ask(model, way, config=config).text)
+    chain: Any = model | StrOutputParser()
+    if form == "agent":
+        agent: Any = create_agent(model, middleware=middleware)
+        asked: Any = RunnableLambda(lambda text: {"messages": [("user", text)]})
+        chain = asked | agent | RunnableLambda(lambda state: state["messages"][-1].text)
+    (text,) = WAYS[way](chain.with_config(config), "Which city?")
+    return str(text)
+
+
+CELLS = [
+    *(("handler", "model", way) for way in ("invoke", "stream", "ainvoke", "astream")),
+    *(("handler", "parser", way) for way in ("invoke", "stream", "astream")),
+    *((kind, "agent", way) for kind in ("handler", "middleware") for way in ("invoke", "ainvoke")),
+]
+
+
+@pytest.mark.parametrize(("kind", "form", "way"), CELLS)
+def test_at_most_two_tokens_come_after_the_decision(kind: str, form: str, way: str) -> None:
+    """At 20 tokens a second, whatever cuts and however it is called."""
+    config = {"callbacks": [AdaptiveStopHandler(FIRST_SENTENCE)]} if kind == "handler" else {}
+    middleware = [AdaptiveStopMiddleware(FIRST_SENTENCE)] if kind == "middleware" else []
+    with CountingServer([TOKENS], delay=0.05) as server:
+        assert CUT == ask_in(form, way, openai(server), middleware, config)
+        assert server.sent <= DECIDED + 2
+        assert 1 == server.disconnected
+
+
 def test_breaking_out_hangs_up() -> None:
     """A reader that leaves the wrapper's stream early has the server stop."""
     with CountingServer([TOKENS]) as server:
@@ -82,15 +119,6 @@ async def test_leaving_an_async_stream_hangs_up() -> None:
         # LangChain leaves the model's own stream to the event loop, which has to go on for it.
         assert await asyncio.to_thread(lambda: server.sent) <= 4
         assert 1 == server.disconnected
-
-
-def test_breaking_out_of_a_chain_does_not_stop_a_bare_model() -> None:
-    """LangChain drains a chain that is left early: the reason to stop inside the model."""
-    with CountingServer([TOKENS], delay=0.0) as server:
-        for text in rag(openai(server)).stream("Which city?"):
-            if text:
-                break
-        assert len(TOKENS) == server.sent
 
 
 def test_a_cut_saves_time() -> None:

@@ -18,24 +18,22 @@ from langchain_core.messages import BaseMessage
 from langchain_core.outputs import ChatGenerationChunk
 from langchain_core.rate_limiters import BaseRateLimiter
 
-from langchain_stopping.messages import to_messages, to_whole_chunk
-from langchain_stopping.reply import Reply
-from stopping_core import Call, Step
+from langchain_stopping.client import hides_usage, read_timeout
+from langchain_stopping.messages import count_prompt, to_messages, to_whole_chunk
+from langchain_stopping.reply import Reply, with_estimates
+from stopping_core import Call, Completion, Step
+from stopping_core.providers import LIMITS, Provider
 
-LIMITS = ("max_tokens", "max_completion_tokens", "max_output_tokens", "max_new_tokens")
-"""Keywords by which callers limit the output of one call."""
-
-_OWN_FORM = frozenset(
+_TOOLS = frozenset({"functions", "tools"})
+_STRUCTURED = frozenset(
     {
         "format",
-        "functions",
         "output_config",
         "output_format",
         "response_format",
         "response_json_schema",
         "response_mime_type",
         "response_schema",
-        "tools",
     }
 )
 _Chunks: TypeAlias = Iterator[ChatGenerationChunk]
@@ -47,7 +45,17 @@ def has_own_form(settings: Mapping[str, Any]) -> bool:
 
     Their form is the provider's affair: half a tool call is of no use to anybody.
     """
-    return any(settings.get(key) for key in _OWN_FORM) or (settings.get("n") or 1) > 1
+    return offers_tools(settings) or is_structured(settings)
+
+
+def offers_tools(settings: Mapping[str, Any]) -> bool:
+    """Whether the model may answer a call by calling a tool."""
+    return any(settings.get(key) for key in _TOOLS)
+
+
+def is_structured(settings: Mapping[str, Any]) -> bool:
+    """Whether a call is bound to the provider's structured output, or to several answers."""
+    return any(settings.get(key) for key in _STRUCTURED) or (settings.get("n") or 1) > 1
 
 
 def take_limit(
@@ -73,17 +81,6 @@ def take_limit(
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
-    """How the inner model takes a budget, a prefix and a second try; see AdaptiveChatModel."""
-
-    prefill: bool
-    prefill_kwargs: Mapping[str, Any]
-    budget_keyword: str
-    resample_kwargs: Mapping[str, Any]
-    rate_limiter: BaseRateLimiter | None
-
-
-@dataclass(frozen=True, slots=True)
 class InnerCalls:
     """Makes the calls of one request, and notes in ``reply`` what is not text.
 
@@ -92,25 +89,39 @@ class InnerCalls:
 
     Args:
         inner: The model.
-        settings: How it takes what the session asks for.
+        provider: How it takes what the session asks for.
+        resample_kwargs: Keywords for calls whose greedy answer would only fail again.
+        rate_limiter: Asked before every call but the first.
         messages: As the caller gave them.
         stop: Stop sequences.
         kwargs: Keywords of the caller's call.
         streams: Whether the inner model streams. If not, its answer is one step.
+        timeout: Read time-out where the session sets none, seconds, or None.
         reply: Takes metadata, usage and tool calls.
     """
 
     inner: BaseChatModel
-    settings: Settings
+    provider: Provider
+    resample_kwargs: Mapping[str, Any]
+    rate_limiter: BaseRateLimiter | None
     messages: list[BaseMessage]
     stop: list[str] | None
     kwargs: Mapping[str, Any]
     streams: bool
+    timeout: float | None
     reply: Reply
+
+    def told(self, completion: Completion) -> Completion:
+        """Return what came of the request, with estimates where the provider told nothing."""
+        return with_estimates(
+            completion,
+            lambda: count_prompt(self.messages, self.kwargs),
+            budgeted=not offers_tools(self.kwargs),
+        )
 
     def make(self, call: Call) -> Generator[Step, None, None]:
         """Make one call; closing the generator hangs up."""
-        limiter = self.settings.rate_limiter
+        limiter = self.rate_limiter
         if limiter is not None and call.attempt > 1:
             limiter.acquire(blocking=True)
         self.reply.begin(call)
@@ -126,7 +137,7 @@ class InnerCalls:
 
     async def amake(self, call: Call) -> AsyncGenerator[Step, None]:
         """Make one call, for async drivers."""
-        limiter = self.settings.rate_limiter
+        limiter = self.rate_limiter
         if limiter is not None and call.attempt > 1:
             await limiter.aacquire(blocking=True)
         self.reply.begin(call)
@@ -166,41 +177,31 @@ class InnerCalls:
             yield to_whole_chunk(result)
 
     def _sent(self, call: Call) -> list[BaseMessage]:
-        return to_messages(self.messages, call, prefill=self.settings.prefill)
+        return to_messages(self.messages, call, prefill=self.provider.prefill)
 
     def _keywords(self, call: Call) -> dict[str, Any]:
         """The caller's keywords, with those of this call over them."""
+        provider = self.provider
         kwargs = {key: value for key, value in self.kwargs.items() if key != "stream"}
-        if self.streams and _hides_usage(self.inner, kwargs):
+        if self.streams and hides_usage(self.inner, kwargs):
             kwargs["stream_usage"] = True
-        if call.max_tokens is not None:
-            _, kwargs = take_limit(kwargs, self.settings.budget_keyword)
-            _put(kwargs, self.settings.budget_keyword, call.max_tokens)
-        if call.prefill and self.settings.prefill:
-            kwargs |= self.settings.prefill_kwargs
+        # Nobody could continue a tool call that a budget of ours has broken off.
+        budget = None if offers_tools(kwargs) else call.max_tokens
+        if budget is not None and provider.budget_keyword:
+            _, kwargs = take_limit(kwargs, provider.budget_keyword)
+            _put(kwargs, provider.budget_keyword, budget)
+        timeout = self.timeout if call.timeout is None else call.timeout
+        if timeout is not None and provider.timeout_keyword is not None:
+            keyword = provider.timeout_keyword
+            kwargs[keyword] = read_timeout(self.inner, kwargs, keyword, timeout)
+        if call.prefill and provider.prefill:
+            kwargs |= provider.prefill_kwargs
         if call.resample:
-            kwargs |= self.settings.resample_kwargs
+            kwargs |= self.resample_kwargs
             seed = kwargs.get("seed", getattr(self.inner, "seed", None))
             if isinstance(seed, int):  # a fixed seed would give the same answer again
                 kwargs["seed"] = seed + call.attempt
         return kwargs
-
-
-def _hides_usage(inner: BaseChatModel, kwargs: Mapping[str, Any]) -> bool:
-    """Whether the inner model would stream no usage, only because nobody has asked it to.
-
-    So does a ChatOpenAI with a ``base_url``; called without streaming it reports its usage.
-    """
-    setting = getattr(inner, "stream_usage", None)
-    refused = setting is False and "stream_usage" in inner.model_fields_set
-    if "stream_usage" not in type(inner).model_fields or setting or refused:
-        return False
-    own: Mapping[str, Any] = getattr(inner, "model_kwargs", None) or {}
-    if any({"stream_usage", "stream_options"} & set(given) for given in (kwargs, own)):
-        return False
-    # OpenAI's Responses protocol always reports it, and does not know the keyword.
-    responses = getattr(inner, "_use_responses_api", None)
-    return responses is None or not responses({**kwargs, **own})
 
 
 def _pop(kwargs: dict[str, Any], keyword: str) -> Any:

@@ -2,47 +2,49 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+import hashlib
+import pickle
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import aclosing, closing
-from typing import Annotated, Any, Self
+from dataclasses import replace
+from typing import Annotated, Any
+from uuid import uuid4
 
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
-from langchain_core.language_models import BaseChatModel, LangSmithParams, LanguageModelInput
-from langchain_core.language_models.model_profile import ModelProfile
-from langchain_core.messages import AIMessage, BaseMessage
+from langchain_core.messages import BaseMessage
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
-from langchain_core.runnables import Runnable, RunnableBinding
-from langchain_core.tools import BaseTool
-from pydantic import BaseModel, Field, GetCoreSchemaHandler, model_validator
+from pydantic import (
+    Field,
+    GetCoreSchemaHandler,
+    PrivateAttr,
+)
 from pydantic_core import core_schema
 
-from langchain_stopping.calls import InnerCalls, Settings, has_own_form, take_limit
+from langchain_stopping.calls import (
+    InnerCalls,
+    has_own_form,
+    is_structured,
+    offers_tools,
+    take_limit,
+)
+from langchain_stopping.client import provider_of
+from langchain_stopping.delegate import DelegatingChatModel
 from langchain_stopping.messages import LLM_TYPE, to_chunk, to_request
-from langchain_stopping.reply import Reply
+from langchain_stopping.reply import Reply, UnlessToolCall
+from langchain_stopping.traces import ateller, teller
 from stopping_core import (
     AdaptiveStopping,
-    CompletenessCheck,
     Completion,
-    Draft,
-    Request,
     Session,
-    Verdict,
     arun,
     astream,
     run,
     stream,
 )
 from stopping_core.policies import Never
+from stopping_core.providers import Provider
 
-_HOISTED = (
-    "cache",
-    "callbacks",
-    "custom_get_token_ids",
-    "disable_streaming",
-    "output_version",
-    "rate_limiter",
-    "tags",
-)
+_FROM_TABLE = ("prefill", "prefill_kwargs", "budget_keyword", "hang_up_ends_bill")
 
 
 class _AsItIs:
@@ -54,37 +56,57 @@ class _AsItIs:
         return core_schema.is_instance_schema(source)
 
 
-class AdaptiveChatModel(BaseChatModel):
+class AdaptiveChatModel(DelegatingChatModel):
     """Cuts a chat model off when its answer is done, and continues the answer when it is not.
 
     It takes the model's place in any chain. ``invoke`` streams from the inner model too, so that
     there is something to cut; it may start an answer over. ``stream`` never takes back what it has
-    yielded: an incomplete answer is continued. What was done stands in
-    ``response_metadata["stopping"]``, beside the provider's own metadata. Models that can stream
-    their usage are asked to, save where ``stream_usage=False`` was said. After a cut the provider
-    sends none: ``usage_metadata`` is then None, unless the length of the prompt is known from
-    another call, and ``["stopping"]["tokens"]`` holds our own count.
+    yielded: an incomplete answer is continued. Around a model that was made with
+    ``streaming=True``, ``invoke`` calls ``on_llm_new_token`` as the model did, and like ``stream``
+    never starts over. A model that does not stream is not cut, only checked.
 
-    Left alone, neither cut nor checked, are calls with tools or with the provider's structured
-    output, calls for several answers, and everything in mode ``off``. Content blocks that hold
-    neither text nor reasoning are lost. A model that does not stream is not cut, only checked.
+    What was done stands in ``response_metadata["stopping"]``, beside the provider's own metadata.
+    ``usage_metadata`` is the sum over all calls. Models that can stream their usage are asked to,
+    save where ``stream_usage=False`` was said. After a cut a provider sends none: the numbers are
+    then estimates, and ``["stopping"]["tokens"]["estimated"]`` is True. To tracers an early stop is
+    a success, and each further call a retry; only a reader that leaves a stream early ends its run
+    with ``GeneratorExit``, as LangChain has it for every model.
+
+    Left alone, neither cut nor checked, are calls with tools (see ``cut_with_tools``) or with the
+    provider's structured output, calls for several answers, and everything in mode ``off``. A JSON
+    answer in plain text is cut where its value closes. Content blocks that hold neither text nor
+    reasoning are lost.
 
     The budget replaces the inner model's own limit on tokens; a limit given with the call
-    (``invoke(..., max_tokens=500)``) is a hard one, for all calls together. Around a model that was
-    made with ``streaming=True``, ``invoke`` calls ``on_llm_new_token`` as the model did, and like
-    ``stream`` never starts over.
+    (``invoke(..., max_tokens=500)``) is a hard one, for all calls together. ``stopping.attempts``
+    counts our calls, and in each of them the inner model's client may try again by itself: make the
+    inner model with ``max_retries=0``, or a call is tried ``attempts * (max_retries + 1)`` times,
+    unseen by tracers and by ``max_seconds``. Our own retries keep to ``Retry-After``.
+
+    Where None is said below, the table of providers (``stopping_core.providers``) decides by the
+    inner model's class and base URL; :attr:`provider` is what holds in the end.
 
     Args:
         inner: The model that answers. Its cache, rate limiter, callbacks, tags, metadata, output
             version and profile are used where none are set here.
         stopping: When to cut, what is complete, what to do then.
-        prefill: True where the server continues a last assistant message as its own text
-            (llama.cpp; vLLM and some providers if told to by ``prefill_kwargs``). Else a user turn
-            asks to go on, which costs the question of whether the model obeys.
-        prefill_kwargs: Keywords for calls with a prefill.
+        prefill: Whether the server continues a last assistant message as its own text (llama.cpp
+            does; vLLM and some providers if told to by ``prefill_kwargs``). Else a user turn asks
+            to go on, which costs the question of whether the model obeys. None asks the table.
+        prefill_kwargs: Keywords for calls with a prefill. None asks the table.
         budget_keyword: Keyword by which the inner model takes the limit on output tokens. A dot
-            goes into a dictionary: ``options.num_predict``.
+            goes into a dictionary: ``options.num_predict``. None asks the table.
+        hang_up_ends_bill: Whether closing the stream ends the generation and the bill. If not,
+            budgets are those of ``stopping.up_front``. None asks the table.
+        cut_with_tools: Whether text answers of calls that offer tools are cut and checked as well;
+            a tool call itself is never cut and always counts as complete. Off by default because
+            models announce a tool call in text first, and a cut there would lose the call. No
+            budget is sent with such calls, ``stopping.max_seconds`` does not hold in them, and a
+            stream brings the tool call at its end.
         resample_kwargs: Keywords for calls whose greedy answer would only fail again.
+
+    Raises:
+        ValueError: ``inner`` is no chat model, or already an ``AdaptiveChatModel``.
 
     Examples:
         >>> from langchain_core.language_models import FakeListChatModel
@@ -95,21 +117,14 @@ class AdaptiveChatModel(BaseChatModel):
         ('{"city": "Paris"}', 'json')
     """
 
-    inner: BaseChatModel
     stopping: Annotated[AdaptiveStopping, _AsItIs()]
-    prefill: bool = False
-    prefill_kwargs: dict[str, Any] = Field(default_factory=dict)
-    budget_keyword: str = "max_tokens"
+    prefill: bool | None = None
+    prefill_kwargs: dict[str, Any] | None = None
+    budget_keyword: str | None = None
+    hang_up_ends_bill: bool | None = None
+    cut_with_tools: bool = False
     resample_kwargs: dict[str, Any] = Field(default_factory=lambda: {"temperature": 0.7})
-
-    @model_validator(mode="after")
-    def _hoist(self) -> Self:
-        """Take over the settings that LangChain applies around a model and not inside it."""
-        for name in _HOISTED:
-            if name not in self.model_fields_set:
-                setattr(self, name, getattr(self.inner, name))
-        self.metadata = {**(self.inner.metadata or {}), **(self.metadata or {})}
-        return self
+    _own_key: str = PrivateAttr(default_factory=lambda: uuid4().hex)
 
     # -- what LangChain asks of a model
 
@@ -122,17 +137,29 @@ class AdaptiveChatModel(BaseChatModel):
         return {
             "inner": self.inner.asdict(),
             "stopping": repr(self.stopping),
-            "prefill": self.prefill,
+            "prefill": self.provider.prefill,
         }
 
-    def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:
-        return self.inner._get_ls_params(stop=stop, **kwargs)
+    def _get_llm_string(self, stop: list[str] | None = None, **kwargs: Any) -> str:
+        """The cache's key: the inner model's, and all that makes our answer another than its."""
+        stopping = self.stopping.replace(hooks=())
+        ours = (stopping, self.provider, self.resample_kwargs, self.cut_with_tools)
+        try:
+            mark = hashlib.sha256(pickle.dumps(ours)).hexdigest()
+        except (AttributeError, TypeError, pickle.PicklingError):  # a lambda, a lock
+            mark = self._own_key
+        return f"{self.inner._get_llm_string(stop, **kwargs)}---{LLM_TYPE}---{mark}"
 
-    def _resolve_model_profile(self) -> ModelProfile | None:
-        return self.inner.profile
+    def __repr_args__(self) -> Iterator[tuple[str, Any]]:
+        yield from super().__repr_args__()
+        yield "stopping", self.stopping
 
-    def _combine_llm_outputs(self, outputs: list[dict[str, Any] | None], /) -> dict[str, Any]:
-        return self.inner._combine_llm_outputs([output for output in outputs if output])
+    @property
+    def provider(self) -> Provider:
+        """What the table of providers says of the inner model, and over it what is set here."""
+        own = {name: getattr(self, name) for name in _FROM_TABLE}
+        known = {name: value for name, value in own.items() if value is not None}
+        return replace(provider_of(self.inner), **known)
 
     def _should_stream(
         self,
@@ -148,42 +175,6 @@ class AdaptiveChatModel(BaseChatModel):
             and self.inner._should_stream(async_api=async_api, run_manager=run_manager, **kwargs)
         )
 
-    def get_token_ids(self, text: str) -> list[int]:
-        """Return the inner model's tokens of a text."""
-        own = self.custom_get_token_ids
-        return self.inner.get_token_ids(text) if own is None else own(text)
-
-    def get_num_tokens(self, text: str) -> int:
-        """Count the inner model's tokens of a text."""
-        own = self.custom_get_token_ids
-        return self.inner.get_num_tokens(text) if own is None else len(own(text))
-
-    def get_num_tokens_from_messages(
-        self, messages: list[BaseMessage], tools: Sequence[Any] | None = None
-    ) -> int:
-        return self.inner.get_num_tokens_from_messages(messages, tools)
-
-    def bind_tools(
-        self,
-        tools: Sequence[dict[str, Any] | type | Callable[..., Any] | BaseTool],
-        *,
-        tool_choice: str | None = None,
-        **kwargs: Any,
-    ) -> Runnable[LanguageModelInput, AIMessage]:
-        """Bind tools as the inner model does. Such calls are neither cut nor checked."""
-        if tool_choice is not None:
-            kwargs["tool_choice"] = tool_choice
-        bound = self.inner.bind_tools(tools, **kwargs)
-        if not isinstance(bound, RunnableBinding):
-            raise TypeError(f"{type(self.inner).__name__}.bind_tools gives no binding: {bound!r}")
-        return self.bind(**bound.kwargs)
-
-    def with_structured_output(
-        self, schema: dict[str, Any] | type, *, include_raw: bool = False, **kwargs: Any
-    ) -> Runnable[LanguageModelInput, dict[str, Any] | BaseModel]:
-        """Give the inner model's structured output, which is neither cut nor checked."""
-        return self.inner.with_structured_output(schema, include_raw=include_raw, **kwargs)
-
     def _generate(
         self,
         messages: list[BaseMessage],
@@ -194,7 +185,8 @@ class AdaptiveChatModel(BaseChatModel):
         if self._leaves_alone(kwargs):
             return self.inner._generate(messages, stop=stop, **kwargs)
         calls = self._calls(messages, stop, kwargs, async_api=False)
-        return _result(calls, run(self._session(calls, streaming=False), calls.make))
+        session = self._session(calls, streaming=False)
+        return _result(calls, run(session, calls.make, on_retry=teller(run_manager)))
 
     async def _agenerate(
         self,
@@ -206,7 +198,9 @@ class AdaptiveChatModel(BaseChatModel):
         if self._leaves_alone(kwargs):
             return await self.inner._agenerate(messages, stop=stop, **kwargs)
         calls = self._calls(messages, stop, kwargs, async_api=True)
-        return _result(calls, await arun(self._session(calls, streaming=False), calls.amake))
+        session = self._session(calls, streaming=False)
+        completion = await arun(session, calls.amake, on_retry=ateller(run_manager))
+        return _result(calls, completion)
 
     def _stream(
         self,
@@ -220,10 +214,10 @@ class AdaptiveChatModel(BaseChatModel):
             yield from calls.pass_on()
             return
         session = self._session(calls, streaming=True)
-        with closing(stream(session, calls.make)) as emissions:
+        with closing(stream(session, calls.make, on_retry=teller(run_manager))) as emissions:
             for emission in emissions:
                 yield to_chunk(emission.text, emission.reasoning)
-        yield from calls.reply.last_chunks(session.completion)
+        yield from calls.reply.last_chunks(calls.told(session.completion))
 
     async def _astream(
         self,
@@ -239,17 +233,19 @@ class AdaptiveChatModel(BaseChatModel):
                     yield chunk
             return
         session = self._session(calls, streaming=True)
-        async with aclosing(astream(session, calls.amake)) as emissions:
+        told = ateller(run_manager)
+        async with aclosing(astream(session, calls.amake, on_retry=told)) as emissions:
             async for emission in emissions:
                 yield to_chunk(emission.text, emission.reasoning)
-        for chunk in calls.reply.last_chunks(session.completion):
+        for chunk in calls.reply.last_chunks(calls.told(session.completion)):
             yield chunk
 
     # -- what the core asks for
 
     def _leaves_alone(self, kwargs: Mapping[str, Any]) -> bool:
         several = (getattr(self.inner, "n", None) or 1) > 1
-        return self.stopping.mode == "off" or several or has_own_form(kwargs)
+        has_form = is_structured(kwargs) if self.cut_with_tools else has_own_form(kwargs)
+        return self.stopping.mode == "off" or several or has_form
 
     def _calls(
         self,
@@ -260,48 +256,41 @@ class AdaptiveChatModel(BaseChatModel):
         async_api: bool,
     ) -> InnerCalls:
         wanted = {"stream": True, **kwargs}
+        name = self._get_ls_params(stop=stop, **kwargs).get("ls_model_name")
         return InnerCalls(
             inner=self.inner,
-            settings=Settings(
-                prefill=self.prefill,
-                prefill_kwargs=self.prefill_kwargs,
-                budget_keyword=self.budget_keyword,
-                resample_kwargs=self.resample_kwargs,
-                rate_limiter=self.rate_limiter,
-            ),
+            provider=self.provider,
+            resample_kwargs=self.resample_kwargs,
+            rate_limiter=self.rate_limiter,
             messages=messages,
             stop=stop,
             kwargs=kwargs,
             streams=not self._streaming_disabled(**kwargs)
             and self.inner._should_stream(async_api=async_api, **wanted),
-            reply=Reply(),
+            timeout=self.stopping.stall_seconds if offers_tools(kwargs) else None,
+            reply=Reply(name),
         )
 
     def _session(self, calls: InnerCalls, *, streaming: bool) -> Session:
-        stopping = self.stopping.replace(
-            completeness=_UnlessToolCall(self.stopping.completeness, calls.reply)
-        )
-        if not calls.streams and stopping.mode == "active":
-            stopping = stopping.replace(policy=Never())  # what is paid for is not thrown away
-        limit, _ = take_limit(calls.kwargs, self.budget_keyword)
+        check = UnlessToolCall(self.stopping.completeness, calls.reply)
+        stopping = self.stopping.replace(completeness=check)
+        if not calls.streams:
+            # It is silent until it is whole, and what is paid for is not thrown away.
+            stopping = stopping.replace(stall_seconds=None)
+            stopping = stopping.replace(policy=Never()) if stopping.mode == "active" else stopping
+        if offers_tools(calls.kwargs):  # a tool call brings no steps, and is not cut
+            stopping = stopping.replace(stall_seconds=None, max_seconds=None)
+        limit, _ = take_limit(calls.kwargs, calls.provider.budget_keyword)
         request = to_request(calls.messages, max_tokens=limit, profile=self.profile)
-        return Session(stopping, request, streaming=streaming, prefill=self.prefill)
-
-
-class _UnlessToolCall:
-    """Takes an answer for complete where the model called a tool, though none was bound here."""
-
-    def __init__(self, check: CompletenessCheck, reply: Reply) -> None:
-        self.slow = bool(getattr(check, "slow", False))
-        self._check = check
-        self._reply = reply
-
-    def __call__(self, request: Request, draft: Draft, /) -> Verdict:
-        if self._reply.tool_chunks:
-            return Verdict(True, "a tool was called")
-        return self._check(request, draft)
+        return Session(
+            stopping,
+            request,
+            streaming=streaming,
+            prefill=calls.provider.prefill,
+            hang_up_ends_bill=calls.provider.hang_up_ends_bill or not calls.streams,
+        )
 
 
 def _result(calls: InnerCalls, completion: Completion) -> ChatResult:
-    message = calls.reply.message(completion)
+    message = calls.reply.message(calls.told(completion))
     return ChatResult(generations=[ChatGeneration(message=message)])

@@ -8,16 +8,24 @@ import sys
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable, Iterator
-from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from typing import Any, Literal, Self
 from uuid import UUID
 
 from langchain_core.callbacks import BaseCallbackHandler
-from langchain_core.messages import BaseMessage
+from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult, LLMResult
 
+from langchain_stopping.attachment import is_in_charge
 from langchain_stopping.calls import has_own_form, take_limit
+from langchain_stopping.events import (
+    Bridge,
+    add_event_usage,
+    comes_as_events,
+    empty,
+    find_bridge,
+    to_event_chunk,
+)
 from langchain_stopping.messages import (
     LLM_TYPE,
     answer_text,
@@ -26,22 +34,18 @@ from langchain_stopping.messages import (
     to_whole_chunk,
     trim,
 )
-from langchain_stopping.reply import Reply
-from langchain_stopping.streams import Watched, aclose, close, find_streams, watch
-from stopping_core import (
-    AdaptiveStopping,
-    Completion,
-    GenerationStopped,
-    Ledger,
-    Request,
-    Session,
-    Step,
-    report,
+from langchain_stopping.runs import (
+    Run,
+    ends_bill,
+    for_one_call,
+    note,
+    tell_usage,
+    without_avoided,
 )
+from langchain_stopping.streams import aclose, close, find_streams, watch
+from stopping_core import AdaptiveStopping, Completion, GenerationStopped, Session, report
 
 logger = logging.getLogger(__name__)
-
-_NO_LIMIT = 1 << 20  # tokens; stands for "the provider's own", which is not known here
 
 
 class _EitherWay:
@@ -63,29 +67,14 @@ class _EitherWay:
         return method
 
 
-@dataclass(slots=True)
-class _Run:
-    """One generation: what the core knows of it, and the text that LangChain has of it.
-
-    ``raw`` is that text, reasoning tags included; ``tail`` are its last chunks and where each
-    begins. A decision may fall a few blanks behind the chunk that confirms it.
-    """
-
-    session: Session
-    reply: Reply
-    raw: str = ""
-    tail: list[tuple[int, ChatGenerationChunk]] = field(default_factory=list)
-    streams: Watched = field(default_factory=list)
-    cut: Completion | None = None
-
-
 class AdaptiveStopHandler(BaseCallbackHandler):
     """Cuts the chat models of a chain off when their answers are done: a callback, nothing to wrap.
 
     It makes ``invoke`` and ``batch`` stream from the model, watches each run by itself, and hangs
-    up when the policy stops: the chain goes on with the text up to the cut. Hanging up from a
-    callback needs CPython, and a provider that keeps the chunk it yields or the messages it was
-    given, as those of OpenAI and Anthropic do. Where it fails, ``ungraceful`` says what to do:
+    up when the policy stops: the chain goes on with the text up to the cut, and to other callbacks
+    the run has ended as usual. Hanging up from a callback needs CPython, and a provider that keeps
+    the chunk it yields or the messages it was given, as those of OpenAI and Anthropic do. Where it
+    fails, ``ungraceful`` says what to do:
 
     - ``"raise"`` ends the run with :class:`~stopping_core.GenerationStopped`, which carries the
       text. To LangChain that is an error like any other, though the answer is good: ``with_retry``
@@ -94,17 +83,28 @@ class AdaptiveStopHandler(BaseCallbackHandler):
     - ``"finish"`` lets the model write on and takes away all text after the cut. The answer is
       right and no chain breaks, but nothing is saved.
 
-    A callback cannot call the model again, nor set the budget: whether an answer is complete is
-    only reported, in :attr:`completions` and in ``response_metadata["stopping"]``. To check and
-    continue, wrap the model in :class:`~langchain_stopping.AdaptiveChatModel`. What ``stream`` has
-    already yielded is not taken back: that may be a few blanks after the cut.
+    What only :class:`~langchain_stopping.AdaptiveChatModel` can do: call the model again where an
+    answer is not complete (here that is only reported, in :attr:`completions` and in
+    ``response_metadata["stopping"]``), set the budget of a call, retry what broke, keep its own
+    cache keys (LangChain's cache keeps an answer that was cut here, and gives it to callers without
+    this handler too), and hang up without searching: where the model's stream was not found at its
+    first chunk, as in the first call of a process, the cut searches the heap for some 20 to 60 ms,
+    in which the model writes on; fifty async runs that end in one moment took some 0.3 s together.
+    What ``stream`` has already yielded is not taken back: that may be a few blanks after the cut.
+
+    Under ``stream_events(version="v3")`` LangChain sends an event before it asks the callbacks.
+    Models that report their tokens, as OpenAI's do, are cut as everywhere. For others the deltas go
+    on to the end of the chunk that decides, while ``output`` ends at the cut, and the policy sees
+    no logprobs. A model that makes its events by itself cannot be cut gracefully, and after
+    ``"finish"`` its text is whole.
+
+    After a cut the provider tells no usage. ``usage_metadata`` is then our estimate, and
+    ``["stopping"]["tokens"]["estimated"]`` is True.
 
     Left alone are calls with tools or structured output, models wrapped in ``AdaptiveChatModel``,
-    text completion models, and ``stream_events(version="v3")``. Answers that do not come as a
-    stream (from a cache, or where streaming is disabled) are only checked.
-
-    LangChain's cache does not know of callbacks: where one is set, an answer that was cut is kept
-    there, and given to callers without this handler too. ``AdaptiveChatModel`` has its own keys.
+    and text completion models. Answers that do not come as a stream (from a cache, or where
+    streaming is disabled) are only checked. Of several handlers on one run only one acts. A copy
+    (``copy.deepcopy``) has the same settings and completions of its own.
 
     Args:
         stopping: When to cut, and what is complete. Attempts and budget have no effect here.
@@ -136,11 +136,16 @@ class AdaptiveStopHandler(BaseCallbackHandler):
             raise ValueError(f'ungraceful must be "raise" or "finish", got {ungraceful!r}')
         self.stopping = stopping
         self.completions: OrderedDict[UUID, Completion] = OrderedDict()
-        self._single = stopping.replace(attempts=1, budget=_callers_budget)
         self._keep = keep
-        self._ungraceful = ungraceful
-        self._runs: OrderedDict[UUID, _Run] = OrderedDict()
+        self._ungraceful: Literal["raise", "finish"] = ungraceful
+        self._runs: OrderedDict[UUID, Run] = OrderedDict()
         self._lock = threading.Lock()
+
+    def __deepcopy__(self, memo: Mapping[int, Any]) -> Self:
+        copied = type(self)(self.stopping, keep=self._keep, ungraceful=self._ungraceful)
+        with self._lock:
+            copied.completions.update(self.completions)
+        return copied
 
     # -- what LangChain calls
 
@@ -165,101 +170,154 @@ class AdaptiveStopHandler(BaseCallbackHandler):
         """Begin to watch a run, unless it is one to leave alone."""
         params = kwargs.get("invocation_params") or {}
         alone = params.get("_type") == LLM_TYPE or has_own_form(params)
-        if alone or self.stopping.mode == "off":
+        if alone or self.stopping.mode == "off" or not is_in_charge(self):
             return
         limit, _ = take_limit(params)
         request = to_request(messages[0], max_tokens=limit)
-        session = Session(self._single, request, streaming=True)
+        session = Session(
+            for_one_call(self.stopping),
+            request,
+            streaming=True,
+            hang_up_ends_bill=limit is None or ends_bill(serialized),
+        )
         session.next_call(time.monotonic())
         with self._lock:
-            self._runs[run_id] = _Run(session, Reply())
+            self._runs[run_id] = Run(session, messages[0], self.stopping.reasoning_tags)
             while len(self._runs) > self._keep:
                 self._runs.popitem(last=False)
 
     on_llm_new_token = _EitherWay("_new_token", "_anew_token")
+    on_stream_event = _EitherWay("_event", "_aevent")
 
     def _new_token(self, token: Any, *, chunk: Any = None, run_id: UUID, **kwargs: Any) -> None:
         run = self._take(chunk, run_id)
         if run is not None:
-            self._settle(run_id, run, chunk, closed=close(find_streams(chunk, run.streams)))
+            closed = close(find_streams(chunk, run.streams, alone=len(self._runs) == 1))
+            self._settle(run_id, run, chunk, closed=closed)
 
     async def _anew_token(
         self, token: Any, *, chunk: Any = None, run_id: UUID, **kwargs: Any
     ) -> None:
         run = self._take(chunk, run_id)
         if run is not None:
-            closed = await aclose(find_streams(chunk, run.streams))
+            closed = await aclose(find_streams(chunk, run.streams, alone=len(self._runs) == 1))
             self._settle(run_id, run, chunk, closed=closed)
+
+    def _event(self, event: Any, *, run_id: UUID, **kwargs: Any) -> None:
+        run = self._take_event(event, run_id)
+        if run is not None:
+            bridge = find_bridge()
+            closed = bridge is not None and close([bridge.chunks])
+            self._settle_events(run_id, run, bridge, closed=closed)
+
+    async def _aevent(self, event: Any, *, run_id: UUID, **kwargs: Any) -> None:
+        run = self._take_event(event, run_id)
+        if run is not None:
+            bridge = find_bridge()
+            closed = bridge is not None and await aclose([bridge.chunks])
+            self._settle_events(run_id, run, bridge, closed=closed)
 
     def on_llm_end(self, response: LLMResult, *, run_id: UUID, **kwargs: Any) -> None:
         """Check the answer of a run that ended by itself."""
         run = self._runs.pop(run_id, None)
-        if run is None or run.cut is not None:
+        if run is None:
             return
         answer = response.generations[0][0] if response.generations[0] else None
-        if not run.tail and isinstance(answer, ChatGeneration):  # it came as a whole
-            watching = self._single.replace(mode="shadow")
-            run.session = Session(watching, run.session.request, streaming=True)
-            run.session.next_call(time.monotonic())
-            self._feed(run, run.reply.take(to_whole_chunk(ChatResult(generations=[answer]))))
-        self._feed(run, run.reply.end())
-        run.session.end(time.monotonic())
-        completion = _completion(run)
+        if run.cut is not None:
+            if run.in_events and isinstance(answer, ChatGeneration):
+                note(answer.message, run.cut)
+            return
+        if run.in_events is None and isinstance(answer, ChatGeneration):  # it came as a whole
+            run.take_whole(to_whole_chunk(ChatResult(generations=[answer])))
+        completion = run.end()
         self._record(run_id, run, completion)
         if isinstance(answer, ChatGeneration):
-            _note(answer, completion)
+            note(answer.message, completion)
 
     def on_llm_error(self, error: BaseException, *, run_id: UUID, **kwargs: Any) -> None:
         """Keep what came of a run that failed; forget one that its reader has left."""
         run = self._runs.pop(run_id, None)
         if run is not None and run.cut is None and isinstance(error, Exception):
             run.session.fail(error, time.monotonic())
-            self._record(run_id, run, _completion(run))
+            self._record(run_id, run, run.completion)
 
     # -- one run
 
-    def _take(self, chunk: Any, run_id: UUID) -> _Run | None:
-        """Feed a chunk; where that stops the run, end the text at the cut and return the run."""
+    def _take(self, chunk: Any, run_id: UUID) -> Run | None:
+        """Feed a chunk; where that stops a run that can be closed here, return the run."""
         run = self._runs.get(run_id)
         if run is None or not isinstance(chunk, ChatGenerationChunk) or is_closing_chunk(chunk):
             return None
-        text = answer_text(chunk.message)
+        if run.in_events is None:
+            run.in_events = comes_as_events()
+            if not run.in_events and self.stopping.mode == "active":
+                run.streams = watch(chunk)
+        run.by_chunks = True
         if run.cut is not None:
-            if not text:
-                return None
-            trim(chunk, 0)  # the stream was not closed, or something else goes on with it
-            if self._ungraceful == "finish":
-                return None
-            raise _stopped(run.cut)
-        if not run.tail and self.stopping.mode == "active":
-            run.streams = watch(chunk)
-        run.tail = [(start, c) for start, c in run.tail if start + _TAIL > len(run.raw)]
-        run.tail.append((len(run.raw), chunk))
-        run.raw += text
-        if not self._feed(run, run.reply.take(chunk)):
+            if answer_text(chunk.message):
+                self._take_away(run, run.cut, chunk)
             return None
-        run.session.end(time.monotonic())
-        run.cut = _completion(run)
-        keep = self._length(run.raw, run.cut)
-        for start, one in run.tail:
-            if start + len(answer_text(one.message)) > keep:
-                trim(one, max(0, keep - start))
-        return run
+        if not run.take(chunk):
+            return None
+        if not run.in_events:
+            return run
+        if not answer_text(chunk.message):
+            empty(chunk)
+        return None
 
-    def _settle(self, run_id: UUID, run: _Run, chunk: Any, *, closed: bool) -> None:
-        """Say what a cut has done, once it is known whether the model has stopped."""
-        cut = run.cut if run.cut is not None else _completion(run)
-        if not closed and self._ungraceful == "finish":
-            cut = _without_avoided(cut)
-        _note(chunk, cut)
-        self._record(run_id, run, cut)
-        if not closed and self._ungraceful == "raise":
+    def _take_away(self, run: Run, cut: Completion, chunk: ChatGenerationChunk) -> None:
+        """Take away text after the cut: the stream was not closed, or something goes on with it."""
+        trim(chunk, 0)
+        if run.in_events:
+            empty(chunk)
+        elif self._ungraceful == "raise":
             raise _stopped(cut)
 
-    def _feed(self, run: _Run, steps: Iterator[Step]) -> bool:
-        return any(run.session.feed(step, time.monotonic()).stop for step in steps)
+    def _take_event(self, event: Any, run_id: UUID) -> Run | None:
+        """Feed an event, where no chunk was fed for it; return the run that is to be closed."""
+        run = self._runs.get(run_id)
+        chunk = to_event_chunk(event) if run is not None else None
+        if run is None or chunk is None:
+            return None
+        run.in_events = True
+        if not run.by_chunks and run.cut is None:
+            run.take(chunk)
+        if event.get("event") == "message-finish":
+            if run.hung_up:
+                add_event_usage(event, run.untold_usage)
+            return None
+        return run if run.cut is not None and run.hung_up is None else None
 
-    def _record(self, run_id: UUID, run: _Run, completion: Completion) -> None:
+    def _settle(self, run_id: UUID, run: Run, chunk: ChatGenerationChunk, *, closed: bool) -> None:
+        """Say what a cut has done, once it is known whether the model has stopped."""
+        cut = self._cut(run, closed=closed)
+        note(chunk.message, cut)
+        if closed and isinstance(chunk.message, AIMessage):
+            tell_usage(chunk.message, run.untold_usage)
+        self._tell(run_id, run, cut)
+
+    def _settle_events(
+        self, run_id: UUID, run: Run, bridge: Bridge | None, *, closed: bool
+    ) -> None:
+        """As :meth:`_settle`, where the message is made of events."""
+        cut = self._cut(run, closed=closed)
+        if bridge is not None:
+            bridge.trim(run.kept)
+            bridge.metadata["stopping"] = report(cut)
+        self._tell(run_id, run, cut)
+
+    def _cut(self, run: Run, *, closed: bool) -> Completion:
+        run.hung_up = closed
+        cut = run.cut if run.cut is not None else run.completion
+        run.cut = cut if closed or self._ungraceful == "raise" else without_avoided(cut)
+        return run.cut
+
+    def _tell(self, run_id: UUID, run: Run, cut: Completion) -> None:
+        self._record(run_id, run, cut)
+        if not run.hung_up and self._ungraceful == "raise":
+            raise _stopped(cut)
+
+    def _record(self, run_id: UUID, run: Run, completion: Completion) -> None:
         """Keep a completion, and tell it to the hooks. No answer is lost to a hook that fails."""
         with self._lock:
             self.completions[run_id] = completion
@@ -271,50 +329,12 @@ class AdaptiveStopHandler(BaseCallbackHandler):
             except Exception:
                 logger.exception("a hook failed: %r", hook)
 
-    def _length(self, raw: str, completion: Completion) -> int:
-        """How much of the raw text the cut leaves: reasoning in tags, and the answer."""
-        opening, closing = self.stopping.reasoning_tags
-        if not raw.lstrip().startswith(opening):
-            return len(completion.text)
-        start = raw.find(closing)
-        return raw.find(completion.text, start) + len(completion.text) if start >= 0 else len(raw)
-
     def _other_tap(self, run_manager: Any) -> Any:
         """The handler that LangChain would have asked without this one: it asks one only."""
         for handler in getattr(run_manager, "handlers", ()):
             if not isinstance(handler, AdaptiveStopHandler) and hasattr(handler, "tap_output_iter"):
                 return handler
         return None
-
-
-_TAIL = 256  # characters of which the end may still be taken away
-
-
-def _callers_budget(request: Request, ledger: Ledger) -> int:
-    return request.max_tokens or _NO_LIMIT
-
-
-def _completion(run: _Run) -> Completion:
-    completion = run.session.completion
-    limited = run.session.request.max_tokens is not None
-    return completion if limited else _without_avoided(completion)
-
-
-def _without_avoided(completion: Completion) -> Completion:
-    """Say that a cut has saved nothing: it did not, or the budget is not known."""
-    attempts = tuple(
-        replace(attempt, avoided=0, budget=None if attempt.budget == _NO_LIMIT else attempt.budget)
-        for attempt in completion.attempts
-    )
-    return replace(completion, usage=replace(completion.usage, avoided=0), attempts=attempts)
-
-
-def _note(generation: ChatGeneration, completion: Completion) -> None:
-    message = generation.message
-    message.response_metadata = {
-        **message.response_metadata,
-        "stopping": report(completion),
-    }
 
 
 def _stopped(completion: Completion) -> GenerationStopped:

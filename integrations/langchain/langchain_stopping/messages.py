@@ -14,6 +14,7 @@ from typing import Any
 
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, HumanMessage
 from langchain_core.messages.ai import UsageMetadata
+from langchain_core.messages.utils import count_tokens_approximately
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 
 from stopping_core import Call, Request, Step, Usage
@@ -136,6 +137,32 @@ def to_steps(generation: ChatGeneration) -> Iterator[Step]:
     yield from steps
 
 
+def to_plain_step(generation: ChatGeneration, repeated: Mapping[str, Any]) -> Step | None:
+    """Return the step of a chunk that brings text and nothing else; None for any other.
+
+    Nearly all chunks are such: what is not looked into here costs every token of every answer.
+
+    Args:
+        generation: The chunk.
+        repeated: Metadata that providers repeat in each chunk, and that is known already.
+    """
+    message = generation.message
+    text = message.content
+    if (
+        generation.generation_info
+        or not text
+        or not isinstance(text, str)
+        or not isinstance(message, AIMessageChunk)
+        or message.additional_kwargs
+        or message.usage_metadata
+        or message.tool_call_chunks
+        or message.chunk_position
+        or message.response_metadata != repeated
+    ):
+        return None
+    return Step(text, tokens=estimate(text))
+
+
 def _answer_steps(message: BaseMessage, metadata: Mapping[str, Any]) -> Iterator[Step]:
     text = answer_text(message)
     tokens = token_logprobs(metadata)
@@ -182,8 +209,16 @@ def estimate(text: str) -> int:
 
 def to_chunk(text: str, reasoning: str = "") -> ChatGenerationChunk:
     """Make a chunk of settled text."""
-    thoughts = {"reasoning_content": reasoning} if reasoning else {}
+    if not reasoning:
+        return ChatGenerationChunk(message=AIMessageChunk(content=text))
+    thoughts = {"reasoning_content": reasoning}
     return ChatGenerationChunk(message=AIMessageChunk(content=text, additional_kwargs=thoughts))
+
+
+def count_prompt(messages: Sequence[BaseMessage], settings: Mapping[str, Any]) -> int:
+    """Estimate the tokens of a prompt and of the tools that a call offers, by their length."""
+    tools = repr(settings["tools"]) if settings.get("tools") else ""
+    return count_tokens_approximately(messages) + math.ceil(len(tools) / _CHARACTERS)
 
 
 def to_whole_chunk(result: ChatResult) -> ChatGenerationChunk:

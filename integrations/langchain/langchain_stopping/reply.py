@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -14,12 +14,23 @@ from langchain_stopping.messages import (
     answer_text,
     finish_reason,
     metadata_of,
+    to_plain_step,
     to_steps,
     to_usage,
     to_whole_chunk,
     token_logprobs,
 )
-from stopping_core import Call, Completion, Step, report
+from stopping_core import (
+    Attempt,
+    Call,
+    CompletenessCheck,
+    Completion,
+    Draft,
+    Request,
+    Step,
+    Verdict,
+    report,
+)
 
 _ELSEWHERE = frozenset({"function_call", "reasoning_content", "tool_calls"})
 """What stands beside the content of a message, and comes to the answer on another way."""
@@ -31,12 +42,19 @@ class Reply:
     Metadata is that of the last call, as providers repeat it in each, and so is what stands beside
     the content (a refusal). Logprobs add up, save those of text that was dropped; after a cut they
     may go a few tokens beyond it. The details of usage add up over the calls that report them. Tool
-    calls that nobody asked for are kept as they came.
+    calls are those of the last call, as they came. Once one has begun, text is held back until the
+    call ends, so that no policy can break it off.
+
+    Args:
+        model: The model's name, for answers that were cut: providers often say it at the end only.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, model: str | None = None) -> None:
         self.metadata: dict[str, Any] = {}
         self.tool_chunks: list[AIMessageChunk] = []
+        self._model = model
+        self._held: list[Step] = []
+        self._repeated: dict[str, Any] = {}
         self._logprobs: list[Mapping[str, Any]] = []
         self._beside: dict[str, Any] = {}
         self._usage: UsageMetadata | None = None
@@ -47,6 +65,9 @@ class Reply:
     def begin(self, call: Call) -> None:
         """Begin the next call."""
         self.metadata = {}
+        self.tool_chunks = []
+        self._held = []
+        self._repeated = {}
         self._beside = {}
         if self._usage is not None:
             self._earlier = add_usage(self._earlier, self._usage)
@@ -57,13 +78,17 @@ class Reply:
             self._logprobs = []
 
     def take(self, generation: ChatGeneration) -> Iterator[Step]:
-        """Note what a chunk says; yield its steps."""
+        """Note what a chunk says; return its steps."""
+        self._chunks += 1
+        if not self.tool_chunks and (step := to_plain_step(generation, self._repeated)) is not None:
+            self._ended = False
+            return iter((step,))
         message = generation.message
         metadata = metadata_of(generation)
-        self._chunks += 1
         self._ended = getattr(message, "chunk_position", None) == "last"
         self._logprobs += token_logprobs(metadata)
         self.metadata.update({k: v for k, v in metadata.items() if k != "logprobs"})
+        self._repeated = {} if finish_reason(metadata) else dict(message.response_metadata)
         self._add_beside(message.additional_kwargs)
         if isinstance(message, AIMessage):
             if message.usage_metadata:
@@ -74,7 +99,10 @@ class Reply:
                 )
             elif message.tool_calls:
                 self.tool_chunks.append(AIMessageChunk(content="", tool_calls=message.tool_calls))
-        yield from to_steps(generation)
+        if not self.tool_chunks:
+            return to_steps(generation)
+        self._held += to_steps(generation)
+        return iter(())
 
     def _add_beside(self, values: Mapping[str, Any]) -> None:
         if new := {key: value for key, value in values.items() if key not in _ELSEWHERE}:
@@ -92,11 +120,12 @@ class Reply:
             yield replace(step, text=text[len(call.prefill) :]) if again else step
 
     def end(self) -> Iterator[Step]:
-        """Yield the usage of the call that has ended, and how it ended where nobody says so.
+        """Yield what was held back, the usage of the call, and how it ended where nobody says so.
 
         A provider that never gives a reason cannot be told from one that was broken off, save where
         it says nothing else either, or marks its last chunk.
         """
+        yield from self._held
         silent = self._ended or not self.metadata
         ended = self._chunks > 0 and silent and finish_reason(self.metadata) is None
         usage = to_usage(self._usage) if self._usage is not None else None
@@ -105,17 +134,13 @@ class Reply:
 
     def response_metadata(self, completion: Completion) -> dict[str, Any]:
         """Return the metadata of the answer: the provider's own, and ours under ``stopping``."""
+        cut = completion.finish_reason == "cut" and self._model is not None
+        named = {"model_name": self._model} if cut else {}
         logprobs = {"logprobs": {"content": list(self._logprobs)}} if self._logprobs else {}
-        return {**self.metadata, **logprobs, "stopping": report(completion)}
+        return {**named, **self.metadata, **logprobs, "stopping": report(completion)}
 
-    def usage_metadata(self, completion: Completion) -> UsageMetadata | None:
-        """Return the sum over all calls; None where the length of a prompt is not known.
-
-        Whether a count is an estimate is not in it: ``["stopping"]["tokens"]`` says so.
-        """
-        billed = [a for a in completion.attempts if a.generated or not a.error]
-        if any(attempt.prompt_tokens is None for attempt in billed):
-            return None
+    def usage_metadata(self, completion: Completion) -> UsageMetadata:
+        """Return the sum over all calls; ``["stopping"]["tokens"]`` says if it is an estimate."""
         usage = completion.usage
         read = usage.prompt + usage.reread
         total = UsageMetadata(
@@ -131,7 +156,7 @@ class Reply:
     def message(self, completion: Completion) -> AIMessage:
         """Return the answer as one message."""
         calls = AIMessageChunk(content="")
-        for chunk in self.tool_chunks:
+        for chunk in self._whole_tool_chunks(completion):
             calls += chunk
         thoughts = {"reasoning_content": completion.reasoning} if completion.reasoning else {}
         return AIMessage(
@@ -145,7 +170,7 @@ class Reply:
 
     def last_chunks(self, completion: Completion) -> Iterator[ChatGenerationChunk]:
         """Yield what ends a stream: tool calls, and a chunk without text for the metadata."""
-        for chunk in self.tool_chunks:
+        for chunk in self._whole_tool_chunks(completion):
             yield ChatGenerationChunk(message=chunk)
         yield ChatGenerationChunk(
             message=AIMessageChunk(
@@ -156,3 +181,56 @@ class Reply:
                 chunk_position="last",
             )
         )
+
+    def _whole_tool_chunks(self, completion: Completion) -> list[AIMessageChunk]:
+        """The tool calls, unless the last call broke off in them and an earlier answer stands."""
+        return [] if completion.attempts[-1].error else self.tool_chunks
+
+
+class UnlessToolCall:
+    """Takes an answer for complete where the model called a tool, bound here or not."""
+
+    def __init__(self, check: CompletenessCheck, reply: Reply) -> None:
+        self.slow = bool(getattr(check, "slow", False))
+        self._check = check
+        self._reply = reply
+
+    def __call__(self, request: Request, draft: Draft, /) -> Verdict:
+        if self._reply.tool_chunks:
+            return Verdict(True, "a tool was called")
+        return self._check(request, draft)
+
+
+def with_estimates(
+    completion: Completion, count_prompt: Callable[[], int], *, budgeted: bool = True
+) -> Completion:
+    """Fill in what no provider has told, and take out what was never asked for.
+
+    Args:
+        completion: What came of the request.
+        count_prompt: Estimates the tokens of the prompt; called where they are not known.
+        budgeted: Whether the calls were sent the budgets of the session. If not, what the cut has
+            saved is not known.
+    """
+    attempts = list(completion.attempts)
+    if not budgeted:
+        attempts = [replace(attempt, budget=None, avoided=0) for attempt in attempts]
+    unknown = [n for n, a in enumerate(attempts) if a.prompt_tokens is None and _was_billed(a)]
+    prompt = count_prompt() if unknown else 0
+    for n in unknown:
+        again = () if attempts[n].kind == "restart" else attempts[:n]
+        kept = sum(attempt.generated - attempt.discarded for attempt in again)
+        attempts[n] = replace(attempts[n], prompt_tokens=prompt + kept)
+    read = [attempt.prompt_tokens or 0 for attempt in attempts]
+    usage = replace(
+        completion.usage,
+        prompt=sum(read[:1]),
+        reread=sum(read[1:]),
+        avoided=sum(attempt.avoided for attempt in attempts),
+    )
+    return replace(completion, usage=usage, attempts=tuple(attempts))
+
+
+def _was_billed(attempt: Attempt) -> bool:
+    """Whether a call was served, if only in part: one that was refused costs nothing."""
+    return attempt.generated > 0 or not attempt.error

@@ -1,0 +1,54 @@
+"""A block inside which every chat model is cut off when its answer is done."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Literal
+
+from langchain_stopping.attachment import BLOCK, OF_BLOCKS
+from langchain_stopping.handler import AdaptiveStopHandler
+from stopping_core import AdaptiveStopping
+
+
+@contextmanager
+def adaptive_stopping(
+    stopping: AdaptiveStopping,
+    *,
+    keep: int = 1000,
+    ungraceful: Literal["raise", "finish"] = "raise",
+) -> Iterator[AdaptiveStopHandler]:
+    """Attach an :class:`AdaptiveStopHandler` to everything that starts inside the block.
+
+    Nothing has to be passed on: chains, agents, the threads of ``batch`` and the async tasks that
+    are started inside all have it, for as long as they run. A stream counts as started when its
+    first chunk is asked for. In nested blocks the inner one acts alone, and a handler that a call
+    or a model was given by hand acts instead of both: no answer is cut twice. Models wrapped in
+    ``AdaptiveChatModel`` are left alone.
+
+    Args:
+        stopping: When to cut, and what is complete. In mode ``off`` nothing inside is cut.
+        keep: See :class:`AdaptiveStopHandler`.
+        ungraceful: See :class:`AdaptiveStopHandler`.
+
+    Yields:
+        The handler, whose ``completions`` say what was done.
+
+    Raises:
+        ValueError: ``keep`` or ``ungraceful`` is out of its interval.
+
+    Examples:
+        >>> from langchain_core.language_models import FakeListChatModel
+        >>> model = FakeListChatModel(responses=['{"city": "Paris"} I hope that this helps!'])
+        >>> with adaptive_stopping(AdaptiveStopping(), ungraceful="finish") as handler:
+        ...     answer = model.invoke("Where is the Louvre? Answer in JSON.")
+        >>> answer.content, [done.reason for done in handler.completions.values()]
+        ('{"city": "Paris"}', ['json'])
+    """
+    handler = AdaptiveStopHandler(stopping, keep=keep, ungraceful=ungraceful)
+    OF_BLOCKS.add(handler)
+    token = BLOCK.set(handler)
+    try:
+        yield handler
+    finally:
+        BLOCK.reset(token)

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import gc
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from llama_index.core.base.llms.types import ChatMessage
+from llama_index_instrumentation import get_dispatcher
+from llama_index_instrumentation.base import BaseEvent
+from llama_index_instrumentation.event_handlers import BaseEventHandler
 
 from stopping_core import AdaptiveStopping
 from tests.integration_llama_index.asking import METHODS, adaptive, ask, scripted, text_of, told
@@ -47,22 +52,71 @@ def test_the_inner_llm_alone_does_not_hang_up() -> None:
             gc.enable()
 
 
-def test_a_reader_who_leaves_hangs_up_too() -> None:
+UNTOUCHED: dict[str, Any] = {"response_format": {"type": "json_object"}}
+
+
+@pytest.fixture
+def kept_exceptions() -> Iterator[None]:
+    """A trace that keeps what ended a stream, and with it the frames of the stream."""
+    kept: list[BaseEvent] = []
+
+    class Keeping(BaseEventHandler):
+        def handle(self, event: BaseEvent, **kwargs: Any) -> None:
+            kept.append(event)
+
+    handler, root = Keeping(), get_dispatcher()
+    root.add_event_handler(handler)
+    gc.disable()  # it would close the connection by and by
+    yield
+    gc.enable()
+    root.event_handlers.remove(handler)
+
+
+@pytest.mark.parametrize("kwargs", [{}, UNTOUCHED], ids=["adaptive", "untouched"])
+@pytest.mark.parametrize("method", ["stream_chat", "stream_complete"])
+@pytest.mark.usefixtures("kept_exceptions")
+def test_a_reader_who_leaves_hangs_up_too(method: str, kwargs: dict[str, Any]) -> None:
     """Closing the stream before its end stops the server as a cut does."""
+    asked: Any = "Hi" if method.endswith("complete") else [ChatMessage(content="Hi")]
     with CountingServer([TRAILING], delay=PACE) as server:
-        stream = adaptive(server).stream_chat([ChatMessage(content="Hi")])
+        stream = getattr(adaptive(server), method)(asked, **kwargs)
         next(stream)
         stream.close()
         assert 1 == server.disconnected
         assert server.sent < 10
 
 
-async def test_a_reader_who_leaves_hangs_up_too_async() -> None:
+@pytest.mark.parametrize("kwargs", [{}, UNTOUCHED], ids=["adaptive", "untouched"])
+@pytest.mark.parametrize("method", ["astream_chat", "astream_complete"])
+@pytest.mark.usefixtures("kept_exceptions")
+async def test_a_reader_who_leaves_hangs_up_too_async(method: str, kwargs: dict[str, Any]) -> None:
     """Closing the async stream before its end stops the server as a cut does."""
+    asked: Any = "Hi" if method.endswith("complete") else [ChatMessage(content="Hi")]
     with CountingServer([TRAILING], delay=PACE) as server:
-        stream = await adaptive(server).astream_chat([ChatMessage(content="Hi")])
+        stream = await getattr(adaptive(server), method)(asked, **kwargs)
         await anext(stream)
         await stream.aclose()
+        await asyncio.to_thread(server.wait)
+        assert 1 == server.disconnected
+        assert server.sent < 10
+
+
+@pytest.mark.parametrize("kwargs", [{}, UNTOUCHED], ids=["adaptive", "untouched"])
+async def test_a_reader_who_is_cancelled_hangs_up_too(kwargs: dict[str, Any]) -> None:
+    """A task that reads the stream is cancelled while it waits for the next token."""
+    with CountingServer([TRAILING], delay=PACE) as server:
+        begun = asyncio.Event()
+
+        async def read() -> None:
+            stream = await adaptive(server).astream_chat([ChatMessage(content="Hi")], **kwargs)
+            async for _ in stream:
+                begun.set()
+
+        task = asyncio.create_task(read())
+        await begun.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
         await asyncio.to_thread(server.wait)
         assert 1 == server.disconnected
         assert server.sent < 10

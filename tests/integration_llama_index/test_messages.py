@@ -16,8 +16,9 @@ from llama_index.core.base.llms.types import (
     ToolCallBlock,
 )
 
-from llama_index.llms.stopping.messages import Reader, Reply, to_request
+from llama_index.llms.stopping.messages import Reply, to_request
 from llama_index.llms.stopping.provider import as_dict, finish_reason_of, usage_of
+from llama_index.llms.stopping.reader import Reader
 from stopping_core.types import Step, Usage
 from tests.integration_llama_index.asking import adaptive, ask
 from tests.support.sse_server import CountingServer, Script

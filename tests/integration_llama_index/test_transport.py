@@ -76,6 +76,30 @@ def test_the_response_is_found_through_nested_generators() -> None:
     assert [] == list(stream)
 
 
+def test_generators_inside_are_closed_from_the_outside_in() -> None:
+    """Each can clean up after itself, though the one around it does not close it."""
+    closed: list[str] = []
+
+    def inner() -> Generator[int, None, None]:
+        try:
+            yield 0
+        finally:
+            closed.append("inner")
+
+    def outer(pieces: Iterator[int]) -> Generator[int, None, None]:
+        try:
+            for piece in pieces:  # noqa: UP028 - as LlamaIndex's callback decorator does
+                yield piece
+        finally:
+            closed.append("outer")
+
+    pieces = inner()  # held here, so that nothing is closed for want of a reference
+    stream = outer(pieces)
+    next(stream)
+    hang_up(stream)
+    assert ["outer", "inner"] == closed
+
+
 async def test_an_async_client_is_closed_by_awaiting() -> None:
     """By its own close, which is a coroutine."""
     http = Http()

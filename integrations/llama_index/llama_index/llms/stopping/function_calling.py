@@ -21,7 +21,8 @@ class AdaptiveFunctionCallingLLM(AdaptiveLLM, FunctionCallingLLM):
     """The :class:`AdaptiveLLM` for an inner LLM that calls functions, so that agents take it.
 
     Turns that offer tools are neither cut nor checked, the final answer of an agent among them:
-    whether the model will call a tool or answer is not known until it has.
+    whether the model will call a tool or answer is not known until it has. ``cut_with_tools=True``
+    has their text answers cut and checked all the same.
 
     Args: as of :class:`AdaptiveLLM`.
     """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import aclosing, closing
+from dataclasses import replace
 from typing import Annotated, Any, Self, TypeGuard
 
 from llama_index.core.base.llms.types import (
@@ -16,19 +17,27 @@ from llama_index.core.base.llms.types import (
     CompletionResponseGen,
     LLMMetadata,
 )
+from llama_index.core.instrumentation.span import active_span_id
 from llama_index.core.llms.callbacks import llm_chat_callback, llm_completion_callback
 from llama_index.core.llms.function_calling import FunctionCallingLLM
 from llama_index.core.llms.llm import LLM
 from pydantic import Field, GetPydanticSchema, SerializeAsAny, field_serializer, model_validator
 from pydantic_core import core_schema
 
+from llama_index.llms.stopping.events import telling
+from llama_index.llms.stopping.limits import provider_of
 from llama_index.llms.stopping.messages import Asked, Reply
-from llama_index.llms.stopping.source import Source, is_untouched
+from llama_index.llms.stopping.quiet import quiet
+from llama_index.llms.stopping.source import Source
+from llama_index.llms.stopping.tools import OrToolCall, is_untouched
+from llama_index.llms.stopping.transport import ahangs_up, hangs_up
+from stopping_core.providers import Provider
 from stopping_core.retry import arun, astream, run, stream
 from stopping_core.session import Session
 from stopping_core.stopping import AdaptiveStopping
 
 _SHARED = (
+    "callback_manager",
     "completion_to_prompt",
     "messages_to_prompt",
     "output_parser",
@@ -52,24 +61,36 @@ class AdaptiveLLM(LLM):
 
     What was done is told under ``"stopping"`` in the response's ``raw``, which is otherwise the
     provider's last chunk as a dict, and in its ``additional_kwargs``; of a stream, in those of its
-    last response. The inner LLM's settings that shape prompts hold here too, unless given anew.
+    last response. Both hold the tokens of all calls under LlamaIndex's names, with ``estimated``
+    where they are ours: a provider sends no count after a cut, and otherwise only where its streams
+    do (for OpenAI's class, ask for it with
+    ``additional_kwargs={"stream_options": {"include_usage": True}}``). Each stop dispatches a
+    :class:`~llama_index.llms.stopping.GenerationStopEvent`. The inner LLM fires neither callbacks
+    nor events nor spans: a request is one entry in a trace. Its settings that shape prompts and its
+    callback manager hold here too, unless given anew.
 
     Limits: the inner LLM's own ``max_tokens``, by whatever name, gives way to the granted budget
-    while the mode is ``active``; a call's own is the hard limit over all attempts, and sent under
-    ``budget_keyword``. The inner LLM's ``max_retries`` multiply the attempts, so set them to 0. Its
-    events and callbacks fire for every call beside this LLM's own, and a cut shows there as a
-    ``GeneratorExit``. Token logprobs are not gathered into the response. Tokens are counted by the
-    provider only where its streams say so (for OpenAI's class, ask for it with
-    ``additional_kwargs={"stream_options": {"include_usage": True}}``), and never after a cut.
+    while the mode is ``active``; a call's own is the hard limit over all attempts. The inner LLM's
+    ``max_retries`` multiply the attempts, so set them to 0. Token logprobs are not gathered into
+    the response. Agents that write their steps as text (``ReActAgent``) need a policy that does not
+    end a step in its middle: the default one, or one whose completeness check knows the steps'
+    form. The tokens of a prompt are counted only where the inner LLM has a tokenizer.
 
     Args:
         llm: The inner LLM. Where it calls functions, use :func:`adaptive_llm`.
         stopping: What to do.
         prefill: Whether the server continues a last assistant message, as llama.cpp and vLLM do.
-            If not, a user turn asks the model to go on, and what it repeats is removed.
+            If not, a user turn asks the model to go on, and what it repeats is removed. None, here
+            and below: as the table of providers says, see ``stopping_core.providers``.
         prefill_kwargs: Passed to the calls that end in such a message; vLLM needs
             ``{"extra_body": {"continue_final_message": True, "add_generation_prompt": False}}``.
         budget_keyword: What the inner LLM calls its limit on output tokens.
+        hang_up_ends_bill: Whether closing the stream ends what the provider generates and bills. If
+            not, budgets come from ``stopping.up_front``.
+        cut_with_tools: Whether text answers of calls that offer tools are cut and checked as well.
+            A tool call itself is never cut, gets no budget and counts as complete; only
+            ``max_seconds`` and a stall end it. Off by default because models announce a tool call
+            in text first, and a cut there would lose the call.
         resample_kwargs: Passed to the calls after a loop or a useless answer, which must differ.
     """
 
@@ -77,17 +98,23 @@ class AdaptiveLLM(LLM):
     stopping: Annotated[AdaptiveStopping, _AS_IT_IS] = Field(
         description="When to cut, what is complete, and what to do about it.", exclude=True
     )
-    prefill: bool = Field(
-        default=False, description="Whether the server continues a last assistant message."
+    prefill: bool | None = Field(
+        default=None, description="Whether the server continues a last assistant message."
     )
-    prefill_kwargs: dict[str, Any] = Field(
-        default_factory=dict,
+    prefill_kwargs: dict[str, Any] | None = Field(
+        default=None,
         description="Passed to calls that end in an assistant message.",
         exclude=True,
         repr=False,
     )
-    budget_keyword: str = Field(
-        default="max_tokens", description="What the inner LLM calls its limit on output tokens."
+    budget_keyword: str | None = Field(
+        default=None, description="What the inner LLM calls its limit on output tokens."
+    )
+    hang_up_ends_bill: bool | None = Field(
+        default=None, description="Whether closing the stream ends what the provider bills."
+    )
+    cut_with_tools: bool = Field(
+        default=False, description="Whether text answers beside offered tools are cut and checked."
     )
     resample_kwargs: dict[str, Any] = Field(
         default_factory=lambda: {"temperature": 0.7},
@@ -140,20 +167,22 @@ class AdaptiveLLM(LLM):
     @llm_chat_callback()
     def chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponse:
         """Answer messages."""
-        if is_untouched(self.llm, kwargs):
-            return self.llm.chat(messages, **kwargs)
+        if self._is_untouched(kwargs):
+            return quiet(self.llm).chat(messages, **kwargs)
         source, session = self._begin(messages, kwargs)
         completion = run(session, source.steps)
         return Reply.to(completion).chat(source.last, completion, streamed=False)
 
+    @hangs_up
     @llm_chat_callback()
     def stream_chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponseGen:
         """Answer messages as a stream. What was yielded is never taken back."""
-        if is_untouched(self.llm, kwargs):
-            return self.llm.stream_chat(messages, **kwargs)
+        if self._is_untouched(kwargs):
+            return quiet(self.llm).stream_chat(messages, **kwargs)
+
+        source, session = self._begin(messages, kwargs, streaming=True)
 
         def generate() -> ChatResponseGen:
-            source, session = self._begin(messages, kwargs, streaming=True)
             reply = Reply()
             with closing(stream(session, source.steps)) as emissions:
                 for emission in emissions:
@@ -166,22 +195,24 @@ class AdaptiveLLM(LLM):
     @llm_chat_callback()
     async def achat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponse:
         """Answer messages."""
-        if is_untouched(self.llm, kwargs):
-            return await self.llm.achat(messages, **kwargs)
+        if self._is_untouched(kwargs):
+            return await quiet(self.llm).achat(messages, **kwargs)
         source, session = self._begin(messages, kwargs)
         completion = await arun(session, source.asteps)
         return Reply.to(completion).chat(source.last, completion, streamed=False)
 
+    @ahangs_up
     @llm_chat_callback()
     async def astream_chat(
         self, messages: Sequence[ChatMessage], **kwargs: Any
     ) -> ChatResponseAsyncGen:
         """Answer messages as a stream. What was yielded is never taken back."""
-        if is_untouched(self.llm, kwargs):
-            return await self.llm.astream_chat(messages, **kwargs)
+        if self._is_untouched(kwargs):
+            return await quiet(self.llm).astream_chat(messages, **kwargs)
+
+        source, session = self._begin(messages, kwargs, streaming=True)
 
         async def generate() -> ChatResponseAsyncGen:
-            source, session = self._begin(messages, kwargs, streaming=True)
             reply = Reply()
             async with aclosing(astream(session, source.asteps)) as emissions:
                 async for emission in emissions:
@@ -196,23 +227,25 @@ class AdaptiveLLM(LLM):
     @llm_completion_callback()
     def complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponse:
         """Complete a prompt."""
-        if is_untouched(self.llm, kwargs):
-            return self.llm.complete(prompt, formatted=formatted, **kwargs)
+        if self._is_untouched(kwargs):
+            return quiet(self.llm).complete(prompt, formatted=formatted, **kwargs)
         source, session = self._begin(prompt, {**kwargs, "formatted": formatted})
         completion = run(session, source.steps)
         return Reply.to(completion).completion(source.last, completion, streamed=False)
 
+    @hangs_up
     @llm_completion_callback()
     def stream_complete(
         self, prompt: str, formatted: bool = False, **kwargs: Any
     ) -> CompletionResponseGen:
         """Complete a prompt as a stream. What was yielded is never taken back."""
-        if is_untouched(self.llm, kwargs):
-            return self.llm.stream_complete(prompt, formatted=formatted, **kwargs)
+        if self._is_untouched(kwargs):
+            return quiet(self.llm).stream_complete(prompt, formatted=formatted, **kwargs)
+
+        given = {**kwargs, "formatted": formatted}
+        source, session = self._begin(prompt, given, streaming=True)
 
         def generate() -> CompletionResponseGen:
-            given = {**kwargs, "formatted": formatted}
-            source, session = self._begin(prompt, given, streaming=True)
             reply = Reply()
             with closing(stream(session, source.steps)) as emissions:
                 for emission in emissions:
@@ -227,23 +260,25 @@ class AdaptiveLLM(LLM):
         self, prompt: str, formatted: bool = False, **kwargs: Any
     ) -> CompletionResponse:
         """Complete a prompt."""
-        if is_untouched(self.llm, kwargs):
-            return await self.llm.acomplete(prompt, formatted=formatted, **kwargs)
+        if self._is_untouched(kwargs):
+            return await quiet(self.llm).acomplete(prompt, formatted=formatted, **kwargs)
         source, session = self._begin(prompt, {**kwargs, "formatted": formatted})
         completion = await arun(session, source.asteps)
         return Reply.to(completion).completion(source.last, completion, streamed=False)
 
+    @ahangs_up
     @llm_completion_callback()
     async def astream_complete(
         self, prompt: str, formatted: bool = False, **kwargs: Any
     ) -> CompletionResponseAsyncGen:
         """Complete a prompt as a stream. What was yielded is never taken back."""
-        if is_untouched(self.llm, kwargs):
-            return await self.llm.astream_complete(prompt, formatted=formatted, **kwargs)
+        if self._is_untouched(kwargs):
+            return await quiet(self.llm).astream_complete(prompt, formatted=formatted, **kwargs)
+
+        given = {**kwargs, "formatted": formatted}
+        source, session = self._begin(prompt, given, streaming=True)
 
         async def generate() -> CompletionResponseAsyncGen:
-            given = {**kwargs, "formatted": formatted}
-            source, session = self._begin(prompt, given, streaming=True)
             reply = Reply()
             async with aclosing(astream(session, source.asteps)) as emissions:
                 async for emission in emissions:
@@ -271,22 +306,35 @@ class AdaptiveLLM(LLM):
         """Delegate to the inner LLM, uncut."""
         return await self.llm.astream_structured_predict(*args, **kwargs)
 
+    def _is_untouched(self, kwargs: dict[str, Any]) -> bool:
+        return is_untouched(self.llm, kwargs, cut_with_tools=self.cut_with_tools)
+
     def _begin(
         self, asked: Asked, kwargs: dict[str, Any], *, streaming: bool = False
     ) -> tuple[Source, Session]:
+        provider = self._provider()
         source = Source(
-            self.llm,
-            asked,
-            kwargs,
-            prefill=self.prefill,
-            prefill_kwargs=self.prefill_kwargs,
-            budget_keyword=self.budget_keyword,
-            resample_kwargs=self.resample_kwargs,
+            self.llm, asked, kwargs, provider=provider, resample_kwargs=self.resample_kwargs
+        )
+        tell = telling(self.metadata.model_name, active_span_id.get())
+        stopping = self.stopping.replace(
+            completeness=OrToolCall(self.stopping.completeness, lambda: source.calls_tool),
+            hooks=(*self.stopping.hooks, tell),
         )
         session = Session(
-            self.stopping, source.request, streaming=streaming, prefill=source.continues
+            stopping,
+            source.request,
+            streaming=streaming,
+            prefill=source.continues,
+            hang_up_ends_bill=provider.hang_up_ends_bill,
         )
         return source, session
+
+    def _provider(self) -> Provider:
+        """The row of the inner LLM in the table of providers, with what was given here."""
+        names = ("prefill", "prefill_kwargs", "budget_keyword", "hang_up_ends_bill")
+        given = {name: value for name in names if (value := getattr(self, name)) is not None}
+        return replace(provider_of(self.llm), **given)
 
 
 def calls_functions(llm: LLM) -> TypeGuard[FunctionCallingLLM]:

@@ -15,7 +15,6 @@ NamedToken: TypeAlias = tuple[str, float | None, tuple[float, ...] | None]
 """A token's text, its logprob and the logprobs of the most likely ones, nats."""
 
 _FINISH: tuple[tuple[str | int, ...], ...] = (
-    ("choices", 0, "finish_reason"),
     ("finish_reason",),
     ("stop_reason",),
     ("delta", "stop_reason"),
@@ -46,35 +45,49 @@ def as_dict(raw: Any) -> dict[str, Any]:
     return dict(raw.model_dump()) if hasattr(raw, "model_dump") else {"response": raw}
 
 
+def _get(raw: Any, key: str) -> Any:
+    found = getattr(raw, key, None)  # first, for objects are what most clients give
+    return raw.get(key) if found is None and isinstance(raw, Mapping) else found
+
+
+def _first(raw: Any) -> Any:
+    return raw[0] if isinstance(raw, Sequence) and raw else None
+
+
 def _dig(raw: Any, *path: str | int) -> Any:
     """Follow a path through objects, mappings and lists; None where it leads nowhere."""
     for key in path:
-        if isinstance(key, int):
-            raw = raw[key] if isinstance(raw, Sequence) and len(raw) > key else None
-        else:
-            raw = raw.get(key) if isinstance(raw, Mapping) else getattr(raw, key, None)
+        raw = _first(raw) if key == 0 else _get(raw, str(key))
+        if raw is None:
+            return None
     return raw
 
 
 def names_its_end(raw: Any) -> bool:
     """Whether it is of the OpenAI protocol, which gives every end a reason."""
-    return _dig(raw, "choices") is not None
+    return _get(raw, "choices") is not None
 
 
 def finish_reason_of(raw: Any) -> str | None:
     """The provider's word for why it ended; None before the end."""
+    if (choices := _get(raw, "choices")) is not None:  # no need to look anywhere else
+        found = _get(_first(choices), "finish_reason")
+        return None if found is None else _word(found)
     words = (_word(found) for path in _FINISH if (found := _dig(raw, *path)) is not None)
-    return next((word for word in words if word not in _UNSAID), None)
+    return next(filter(None, words), None)
 
 
-def _word(found: Any) -> str:
+def _word(found: Any) -> str | None:
     if isinstance(found, Enum):  # of numbers, with some providers
-        return found.value if isinstance(found.value, str) else found.name
-    return str(found)
+        found = found.value if isinstance(found.value, str) else found.name
+    word = str(found)
+    return None if word in _UNSAID else word
 
 
 def usage_of(raw: Any) -> Usage | None:
     """The provider's own count of tokens for the call, where the chunk has one."""
+    if _get(raw, "choices") is not None and _get(raw, "usage") is None:
+        return None
     for prompt, generated in _USAGE:
         if isinstance(count := _dig(raw, *generated), int):
             return Usage(prompt=_dig(raw, *prompt) or 0, generated=count, estimated=False)
@@ -83,7 +96,9 @@ def usage_of(raw: Any) -> Usage | None:
 
 def tokens_of(raw: Any) -> list[NamedToken]:
     """The chunk's tokens with logprob and top logprobs, in the chat or the older form; or none."""
-    named = _dig(raw, "choices", 0, "logprobs")
+    named = _get(_first(_get(raw, "choices")), "logprobs")
+    if named is None:
+        return []
     if content := _dig(named, "content"):
         return [
             (

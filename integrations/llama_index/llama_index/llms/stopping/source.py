@@ -3,45 +3,22 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncGenerator, Collection, Generator, Iterable, Mapping
+from collections.abc import AsyncGenerator, Generator, Mapping
 from typing import Any, NamedTuple
 
 from llama_index.core.base.llms.generic_utils import messages_to_prompt
 from llama_index.core.llms.llm import LLM
 
-from llama_index.llms.stopping.messages import (
-    Asked,
-    Reader,
-    Response,
-    as_messages,
-    to_go_on,
-    to_request,
-)
+from llama_index.llms.stopping.limits import changed, is_tighter, least, put
+from llama_index.llms.stopping.messages import Asked, as_messages, to_go_on, to_request
+from llama_index.llms.stopping.quiet import quiet
+from llama_index.llms.stopping.reader import Reader, Response
+from llama_index.llms.stopping.tools import offers_tools, settings_of
 from llama_index.llms.stopping.transport import ahanging_up, hanging_up
+from stopping_core.providers import LIMITS, Provider
 from stopping_core.types import Call, Request, Step
 
 logger = logging.getLogger(__name__)
-
-LIMITS = (
-    "max_tokens",
-    "max_completion_tokens",
-    "max_new_tokens",
-    "max_output_tokens",
-    "num_predict",
-)
-"""What LLMs call their limit on output tokens."""
-
-_UNTOUCHED = ("tools", "functions", "response_format", "response_schema", "format")
-
-
-def is_untouched(llm: LLM, kwargs: Mapping[str, Any]) -> bool:
-    """Whether a call must be neither cut nor checked.
-
-    It offers tools, whose arguments are no answer to judge; or it constrains the form, and a
-    continuation would begin that anew; or it asks for several answers at once.
-    """
-    given = {**_extra(llm), **kwargs}
-    return any(given.get(name) for name in _UNTOUCHED) or (given.get("n") or 1) > 1
 
 
 class Planned(NamedTuple):
@@ -61,10 +38,8 @@ class Source:
         asked: The prompt or the messages.
         kwargs: What the caller passed on to the model. A limit on output tokens among it, by
             whatever name, is the hard limit of the request.
-        prefill: Whether the server continues a last assistant message. A completion model always
-            continues its prompt.
-        prefill_kwargs: Passed to the calls that end in one.
-        budget_keyword: What the LLM calls its limit on output tokens.
+        provider: What the LLM takes, and whether its server continues a last assistant message. A
+            completion model always continues its prompt.
         resample_kwargs: Passed to the calls that must come out differently.
 
     Attributes:
@@ -78,20 +53,17 @@ class Source:
         asked: Asked,
         kwargs: Mapping[str, Any],
         *,
-        prefill: bool,
-        prefill_kwargs: Mapping[str, Any],
-        budget_keyword: str,
+        provider: Provider,
         resample_kwargs: Mapping[str, Any],
     ) -> None:
         self._llm = llm
         self._asked = asked
         self._kwargs = dict(kwargs)
-        self._limits = {budget_keyword, *LIMITS}
-        self._limit = _least(self._kwargs.get(name) for name in self._limits)
+        self._provider = provider
+        self._limits = {provider.budget_keyword, *LIMITS}
+        self._limit = least(self._kwargs.get(name) for name in self._limits)
         self._chat_model = llm.metadata.is_chat_model
-        self._prefill = prefill
-        self._prefill_kwargs = prefill_kwargs
-        self._budget_keyword = budget_keyword
+        self._offers_tools = offers_tools(llm, kwargs)
         self._resample_kwargs = resample_kwargs
         self._reader = Reader()
         self._earlier: Response | None = None
@@ -105,12 +77,17 @@ class Source:
     @property
     def continues(self) -> bool:
         """Whether the model goes on with a prefix as its own text."""
-        return self._prefill or not self._chat_model
+        return self._provider.prefill or not self._chat_model
 
     @property
     def last(self) -> Response | None:
         """The last response of the inner LLM, over all calls."""
         return self._reader.last or self._earlier
+
+    @property
+    def calls_tool(self) -> bool:
+        """Whether the current call of the model calls a tool."""
+        return self._reader.calls_tool
 
     def steps(self, call: Call) -> Generator[Step, None, None]:
         """Make one call; closing hangs up."""
@@ -148,7 +125,7 @@ class Source:
 
     def _read(self, call: Call) -> Reader:
         self._earlier = self.last
-        self._reader = Reader(call.max_tokens)
+        self._reader = Reader(None if self._offers_tools else call.max_tokens)
         return self._reader
 
     def _plan(self, call: Call) -> Planned:
@@ -159,18 +136,29 @@ class Source:
         changes: dict[str, Any] = {}
         if call.resample:
             changes |= self._resample_kwargs
-            seed = kwargs.get("seed", _extra(self._llm).get("seed"))
+            seed = kwargs.get("seed", settings_of(self._llm).get("seed"))
             if isinstance(seed, int):  # the same seed would give the same answer again
                 changes["seed"] = seed + call.attempt
-        dropped: Collection[str] = ()
-        if call.max_tokens is not None:
+        keyword, dropped = self._provider.budget_keyword, set[str]()
+        granted = call.max_tokens if keyword and not self._offers_tools else None
+        if granted is not None:
             kwargs = {k: v for k, v in kwargs.items() if k not in self._limits}
-            changes[self._budget_keyword] = call.max_tokens
-            dropped = self._limits - {self._budget_keyword}
+            dropped = self._limits - {keyword}
+            changes |= {} if "." in keyword else {keyword: granted}
         elif self._limit is not None:
-            changes |= {k: kwargs[k] for k in self._limits if _least([kwargs.get(k)]) is not None}
-        method = "complete" if isinstance(asked, str) else "chat"
-        return Planned(_changed(self._llm, changes, dropped), method, asked, kwargs | changes)
+            changes |= {k: kwargs[k] for k in self._limits if least([kwargs.get(k)]) is not None}
+        llm = changed(self._llm, changes, dropped)
+        kwargs |= changes | self._patience(call, kwargs)
+        if granted is not None and "." in keyword:
+            llm, kwargs = put(llm, kwargs, keyword, granted)
+        return Planned(quiet(llm), "complete" if isinstance(asked, str) else "chat", asked, kwargs)
+
+    def _patience(self, call: Call, kwargs: Mapping[str, Any]) -> dict[str, Any]:
+        """The client's time-out, where the call's is shorter than what it has."""
+        keyword, seconds = self._provider.timeout_keyword, call.timeout
+        if keyword is None or seconds is None or is_tighter(self._llm, kwargs, keyword, seconds):
+            return {}
+        return {keyword: seconds}
 
     def _going_on(self, call: Call, kwargs: dict[str, Any]) -> tuple[Asked, dict[str, Any]]:
         """What to ask a model so that it goes on: a longer prompt, or one turn more."""
@@ -180,24 +168,12 @@ class Source:
             asked = llm.completion_to_prompt(asked)
         if self._chat_model:
             messages = as_messages(asked) if isinstance(asked, str) else asked
-            if self._prefill:
-                kwargs |= self._prefill_kwargs
-            return to_go_on(messages, call, prefill=self._prefill), kwargs
+            if self._provider.prefill:
+                kwargs |= self._provider.prefill_kwargs
+            return to_go_on(messages, call, prefill=self._provider.prefill), kwargs
         if not isinstance(asked, str):
             asked = (llm.messages_to_prompt or messages_to_prompt)(asked)
         return asked + call.prefill, {**kwargs, "formatted": True}
-
-
-def _extra(llm: LLM) -> Mapping[str, Any]:
-    """The settings that integrations send with every call, over the call's own."""
-    extra = getattr(llm, "additional_kwargs", None)
-    return extra if isinstance(extra, Mapping) else {}
-
-
-def _least(values: Iterable[Any]) -> int | None:
-    """The least limit among settings; what is no number, or less than 1, is no limit."""
-    limits = [v for v in values if isinstance(v, int) and not isinstance(v, bool) and v >= 1]
-    return min(limits, default=None)
 
 
 _tokenizers: dict[str, Any] = {}  # by name, for an LLM loads a named one anew at each look
@@ -215,35 +191,3 @@ def _tokenizer(llm: LLM) -> Any:
             logger.warning("tokenizer %r cannot be loaded, prompts go uncounted: %r", given, error)
             _tokenizers[given] = None
     return _tokenizers[given]
-
-
-def _changed(llm: LLM, changes: Mapping[str, Any], dropped: Collection[str] = ()) -> LLM:
-    """The LLM with its own settings changed, where it has some that may outweigh the call's.
-
-    OpenAI's class ignores the ``max_tokens`` of a call once it has one itself, or a tokenizer to
-    reckon one with, and Hugging Face's looks at nothing else. The copy shares the private
-    attributes, and so the HTTP clients that are made when first needed.
-
-    Args:
-        llm: The LLM.
-        changes: New values of settings.
-        dropped: Settings that must not be sent beside them.
-    """
-    fields, extra = type(llm).model_fields, _extra(llm)
-    reckons = getattr(llm, "tokenizer", None) is not None
-    update = {
-        k: v
-        for k, v in changes.items()
-        if k in fields and (getattr(llm, k) is not None or (reckons and k in LIMITS))
-    }
-    for name in dropped:
-        if name in fields and fields[name].default is None and getattr(llm, name) is not None:
-            update[name] = None
-    replaced = {k: changes.get(k, v) for k, v in extra.items() if k not in dropped}
-    if replaced != extra:
-        update["additional_kwargs"] = replaced
-    if not update:
-        return llm
-    copy = llm.model_copy(update=update)
-    object.__setattr__(copy, "__pydantic_private__", llm.__pydantic_private__)
-    return copy

@@ -13,11 +13,13 @@ from collections.abc import (
     AsyncGenerator,
     AsyncIterable,
     AsyncIterator,
+    Callable,
     Generator,
     Iterable,
     Iterator,
 )
 from contextlib import asynccontextmanager, contextmanager
+from functools import wraps
 from types import AsyncGeneratorType, CoroutineType, GeneratorType
 from typing import Any, TypeVar
 
@@ -51,7 +53,7 @@ async def ahanging_up(stream: AsyncIterable[T]) -> AsyncIterator[AsyncIterable[T
 
 
 def hang_up(stream: Iterable[Any]) -> None:
-    """Close every connection that a suspended stream holds, then the stream itself.
+    """Close every connection that a suspended stream holds, then the stream and those inside it.
 
     Does nothing where the stream has ended. A connection that cannot be closed is logged and not
     raised: the text that was received stands, whatever the server goes on doing.
@@ -59,32 +61,73 @@ def hang_up(stream: Iterable[Any]) -> None:
     Args:
         stream: What the LLM's stream method returned.
     """
-    for client in _client_streams(stream):
+    suspended, clients = _held_by(stream)
+    for client in clients:
         try:
             closing = _closer(client)()
             if inspect.iscoroutine(closing):  # an async client in a sync stream: not ours to await
                 closing.close()
         except Exception as error:
             _log(error)
-    if isinstance(stream, Generator):
-        stream.close()
+    for one in suspended:
+        if isinstance(one, Generator):
+            one.close()
 
 
 async def ahang_up(stream: AsyncIterable[Any]) -> None:
     """Do what :func:`hang_up` does, for an async stream."""
-    for client in _client_streams(stream):
+    suspended, clients = _held_by(stream)
+    for client in clients:
         try:
             closing = _closer(client)()
             if inspect.isawaitable(closing):
                 await closing
         except Exception as error:
             _log(error)
-    if isinstance(stream, AsyncGenerator):
-        await stream.aclose()
+    for one in suspended:
+        if isinstance(one, AsyncGenerator):
+            await one.aclose()
+        elif isinstance(one, Generator):
+            one.close()
 
 
-def _client_streams(stream: Any) -> Iterator[Any]:
-    """Find the client's streams in the frames of a suspended generator.
+def hangs_up(method: Callable[..., Any]) -> Callable[..., Any]:
+    """Have a method's stream hang up when its reader closes it, whatever else is around it.
+
+    LlamaIndex's callback decorator puts a generator around the method's that does not close it.
+    """
+
+    @wraps(method)
+    def called(*args: Any, **kwargs: Any) -> Generator[Any, None, None]:
+        return _read(method(*args, **kwargs))
+
+    return called
+
+
+def ahangs_up(method: Callable[..., Any]) -> Callable[..., Any]:
+    """Do what :func:`hangs_up` does, for a method that gives an async stream."""
+
+    @wraps(method)
+    async def called(*args: Any, **kwargs: Any) -> AsyncGenerator[Any, None]:
+        return _aread(await method(*args, **kwargs))
+
+    return called
+
+
+def _read(stream: Iterable[T]) -> Generator[T, None, None]:
+    with hanging_up(stream) as responses:
+        for response in responses:  # noqa: UP028 - as hanging_up says
+            yield response
+
+
+async def _aread(stream: AsyncIterable[T]) -> AsyncGenerator[T, None]:
+    async with ahanging_up(stream) as responses:
+        async for response in responses:
+            yield response
+
+
+def _held_by(stream: Any) -> tuple[list[Any], list[Any]]:
+    """Find the generators in a suspended stream, outermost first, and its client's streams.
 
     A generator keeps what it iterates on its frame's stack, which only the garbage collector can
     see. Only generators are looked into, so what is found belongs to this stream and no other.
@@ -92,16 +135,17 @@ def _client_streams(stream: Any) -> Iterator[Any]:
     the OpenAI, Anthropic and Mistral clients do.
     """
     seen = {id(stream)}
-    frontier = [stream]
-    while frontier:
-        for found in gc.get_referents(frontier.pop()):
+    suspended, clients = [stream], []
+    for one in suspended:  # which grows
+        for found in gc.get_referents(one):
             if id(found) in seen:
                 continue
             seen.add(id(found))
             if isinstance(found, _SUSPENDED):
-                frontier.append(found)
+                suspended.append(found)
             elif not isinstance(found, type) and _response(found) is not None:
-                yield found
+                clients.append(found)
+    return suspended, clients
 
 
 def _response(client: Any) -> Any:

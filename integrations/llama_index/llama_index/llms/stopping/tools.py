@@ -1,0 +1,77 @@
+"""Calls that must be left alone, and what becomes of a tool call in the others."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from llama_index.core.llms.llm import LLM
+
+from stopping_core.protocols import CompletenessCheck
+from stopping_core.types import Draft, Request, Verdict
+
+_TOOLS = ("tools", "functions")
+_FORMS = ("response_format", "response_schema", "format")
+
+
+def settings_of(llm: LLM) -> Mapping[str, Any]:
+    """The settings that integrations send with every call, over the call's own."""
+    extra = getattr(llm, "additional_kwargs", None)
+    return extra if isinstance(extra, Mapping) else {}
+
+
+def offers_tools(llm: LLM, kwargs: Mapping[str, Any]) -> bool:
+    """Whether the model may call a tool."""
+    given = {**settings_of(llm), **kwargs}
+    return any(given.get(name) for name in _TOOLS)
+
+
+def is_untouched(llm: LLM, kwargs: Mapping[str, Any], *, cut_with_tools: bool) -> bool:
+    """Whether a call must be neither cut nor checked.
+
+    It offers tools, whose arguments are no answer to judge; or it constrains the form, and a
+    continuation would begin that anew; or it asks for several answers at once.
+
+    Args:
+        llm: The LLM that is asked.
+        kwargs: What the caller passed on to it.
+        cut_with_tools: Whether tools alone are no reason.
+    """
+    given = {**settings_of(llm), **kwargs}
+    if any(given.get(name) for name in _FORMS) or (given.get("n") or 1) > 1:
+        return True
+    return not cut_with_tools and offers_tools(llm, kwargs)
+
+
+@dataclass(frozen=True, slots=True)
+class OrToolCall:
+    """Complete where the model has called a tool and ended; else where another check says so.
+
+    Args:
+        check: The other check.
+        calls_tool: Whether the current call of the model calls a tool.
+    """
+
+    check: CompletenessCheck
+    calls_tool: Callable[[], bool]
+
+    @property
+    def slow(self) -> bool:
+        """Whether the other check takes long."""
+        return bool(getattr(self.check, "slow", False))
+
+    @property
+    def fast(self) -> CompletenessCheck | None:
+        """The same with what the other check has for a quick look."""
+        check = getattr(self.check, "fast", None)
+        return None if check is None else OrToolCall(check, self.calls_tool)
+
+    def __call__(self, request: Request, draft: Draft, /) -> Verdict:
+        if not self.calls_tool():
+            return self.check(request, draft)
+        if draft.finish_reason is None:
+            return Verdict(False, "the stream broke off in a tool call")
+        if draft.finish_reason == "cut" and not draft.decision.forced:
+            return Verdict(False, "a tool is being called")
+        return Verdict(True, "a tool was called")

@@ -16,14 +16,10 @@ except ModuleNotFoundError:
 app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
+    rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
     help="Stop a generation when its answer is done, check it, continue it when it is not.",
 )
-
-
-@app.callback()
-def _root() -> None:
-    """Keep ``demo`` a command of its own while it is the only one."""
 
 
 @app.command()
@@ -76,6 +72,61 @@ def demo(
         )
     except FAILURES as error:
         typer.secho(f"stopping demo: {error}", fg="red", err=True)
+        raise typer.Exit(1) from error
+
+
+@app.command()
+def doctor(
+    base_url: Annotated[
+        str, typer.Option(help="The endpoint, as OpenAI's client takes it: http://HOST:PORT/v1.")
+    ],
+    model: Annotated[str, typer.Option(help="The model's name at that endpoint.")],
+    api_key: Annotated[
+        str,
+        typer.Option(envvar="OPENAI_API_KEY", show_default=False, help="The key; never printed."),
+    ] = "none",
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
+    max_tokens: Annotated[
+        int,
+        typer.Option(min=1, help="Tokens after a hang-up within which the server must stop."),
+    ] = 8,
+    timeout: Annotated[
+        float, typer.Option(min=0.1, help="Seconds that one call may take; two stalls end it all.")
+    ] = 30.0,
+) -> None:
+    """Measure what a live OpenAI-compatible endpoint can do, and print the settings for it.
+
+    Some 20 short calls, 500 tokens in all. It finds out whether the endpoint streams, tells its
+    usage and log-probabilities, which budget keyword it obeys and how it marks a truncated answer,
+    whether it continues a last assistant message (prefill), whether it stops when the client hangs
+    up, and how long a cut takes. Each finding comes with its evidence; then come the row for the
+    provider table and the settings for LangChain and LlamaIndex.
+
+    Whether a server stops is read from its own counters: /metrics of vLLM and of llama.cpp
+    (llama-server --metrics), or llama.cpp's /slots. Without any, a server that answers one call at
+    a time is measured by how long it keeps the next one waiting. Of other endpoints nothing can be
+    known from outside; the table's word is given. Let nothing else use the server meanwhile.
+
+    Ends with 0 when it has measured, with 1 when the endpoint cannot be reached, refuses the key or
+    does not know the model.
+    """
+    try:
+        from stopping_core.cli.doctor.run import FAILURES, Settings, run
+    except ModuleNotFoundError as error:
+        sys.exit(str(MissingPackage(error.name or "openai", "demo")))
+    try:
+        run(
+            Settings(
+                base_url=base_url,
+                model=model,
+                api_key=api_key,
+                as_json=as_json,
+                within=max_tokens,
+                timeout=timeout,
+            )
+        )
+    except FAILURES as error:
+        typer.secho(f"stopping doctor: {error}", fg="red", err=True)
         raise typer.Exit(1) from error
 
 

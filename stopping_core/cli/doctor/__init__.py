@@ -1,0 +1,1 @@
+"""``stopping doctor``: what a live OpenAI-compatible endpoint can do, measured."""

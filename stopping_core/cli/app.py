@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import Annotated
+from urllib.parse import urlsplit
 
 from stopping_core.errors import MissingPackage
 
@@ -22,6 +24,21 @@ app = typer.Typer(
 )
 
 
+_KEY_HELP = (
+    "The endpoint's key; never printed. Left out, OPENAI_API_KEY is sent, but only to "
+    "https://api.openai.com."
+)
+
+
+def _key(given: str | None, base_url: str | None) -> str:
+    """The key for an endpoint. The environment's is OpenAI's, and goes nowhere else."""
+    if given is not None:
+        return given
+    parts = urlsplit(base_url or "")
+    at_openai = (parts.scheme, parts.hostname) == ("https", "api.openai.com")
+    return (os.environ.get("OPENAI_API_KEY") if at_openai else None) or "none"
+
+
 @app.command()
 def demo(
     data: Annotated[
@@ -34,9 +51,7 @@ def demo(
         typer.Option(help="Your own OpenAI-compatible endpoint instead of the embedded model."),
     ] = None,
     model: Annotated[str | None, typer.Option(help="The model's name at that endpoint.")] = None,
-    api_key: Annotated[
-        str, typer.Option(envvar="OPENAI_API_KEY", help="The key of that endpoint.")
-    ] = "none",
+    api_key: Annotated[str | None, typer.Option(help=_KEY_HELP)] = None,
     prefill: Annotated[
         bool,
         typer.Option(help="Your endpoint continues a last assistant message (llama.cpp, vLLM)."),
@@ -63,7 +78,7 @@ def demo(
                 questions=questions,
                 base_url=base_url,
                 model=model,
-                api_key=api_key,
+                api_key=_key(api_key, base_url),
                 prefill=prefill or base_url is None,
                 max_tokens=max_tokens,
                 profile=profile,
@@ -81,10 +96,7 @@ def doctor(
         str, typer.Option(help="The endpoint, as OpenAI's client takes it: http://HOST:PORT/v1.")
     ],
     model: Annotated[str, typer.Option(help="The model's name at that endpoint.")],
-    api_key: Annotated[
-        str,
-        typer.Option(envvar="OPENAI_API_KEY", show_default=False, help="The key; never printed."),
-    ] = "none",
+    api_key: Annotated[str | None, typer.Option(help=_KEY_HELP)] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
     max_tokens: Annotated[
         int,
@@ -96,11 +108,14 @@ def doctor(
 ) -> None:
     """Measure what a live OpenAI-compatible endpoint can do, and print the settings for it.
 
-    Some 20 short calls, 500 tokens in all. It finds out whether the endpoint streams, tells its
-    usage and log-probabilities, which budget keyword it obeys and how it marks a truncated answer,
-    whether it continues a last assistant message (prefill), whether it stops when the client hangs
-    up, and how long a cut takes. Each finding comes with its evidence; then come the row for the
-    provider table and the settings for LangChain and LlamaIndex.
+    Some 20 to 35 short calls. Their limits add up to at most 1200 tokens, or 4500 where the model
+    thinks in silence before it answers; an answer that runs far past its limit is hung up on.
+
+    It finds out whether the endpoint streams, tells its usage and log-probabilities, which budget
+    keyword it obeys and how it marks a truncated answer, whether it continues a last assistant
+    message (prefill), whether it stops when the client hangs up, and how long a cut takes. Each
+    finding comes with its evidence; then come the row for the provider table and the settings for
+    LangChain and LlamaIndex.
 
     Whether a server stops is read from its own counters: /metrics of vLLM and of llama.cpp
     (llama-server --metrics), or llama.cpp's /slots. Without any, a server that answers one call at
@@ -119,7 +134,7 @@ def doctor(
             Settings(
                 base_url=base_url,
                 model=model,
-                api_key=api_key,
+                api_key=_key(api_key, base_url),
                 as_json=as_json,
                 within=max_tokens,
                 timeout=timeout,

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
+import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler, HTTPServer, ThreadingHTTPServer
 from typing import Any, TypeAlias, TypeVar
 
 from typer.testing import CliRunner
@@ -80,24 +81,87 @@ def refusing(keyword: str) -> Scripted:
     return lambda body: Script(status=400) if keyword in body else Script(TOKENS)
 
 
+def limits(server: CountingServer) -> list[int]:
+    """The limits on tokens that a server was sent."""
+    return [body.get("max_tokens") or body["max_completion_tokens"] for body in server.requests]
+
+
 @contextmanager
 def answering(status: int, answer: Callable[[str], Any]) -> Iterator[str]:
     """A server that says one thing to every call, in one piece of JSON; it is given the key."""
 
-    class Handler(BaseHTTPRequestHandler):
+    class Handler(_Handler):
         def do_POST(self) -> None:
             self.rfile.read(int(self.headers["Content-Length"]))
-            data = json.dumps(answer(self.headers["Authorization"])).encode()
-            self.send_response(status)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(data)))
+            self.say(status, answer(self.headers["Authorization"]))
+
+    with _served(ThreadingHTTPServer(("127.0.0.1", 0), Handler)) as url:
+        yield url
+
+
+@contextmanager
+def one_at_a_time(
+    *, deaf: bool = False, then: int = 200, wait: float = 0.0
+) -> Iterator[tuple[str, list[int]]]:
+    """A server without counters that answers one call after the other; its URL and the limits sent.
+
+    Args:
+        deaf: Whether it writes on when the client has hung up.
+        then: HTTP status of the call that follows a hang-up.
+        wait: Seconds before the first token.
+    """
+    limits: list[int] = []
+    left: list[bool] = []
+
+    class Handler(_Handler):
+        def do_POST(self) -> None:
+            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            limits.append(body.get("max_tokens") or body["max_completion_tokens"])
+            if left and left.pop() and then != 200:
+                self.say(then, {"error": {"message": "too much"}})
+                return
+            self.send_response(200)
+            self.send_header("Content-Type", "text/event-stream")
             self.end_headers()
-            self.wfile.write(data)
+            time.sleep(wait)
+            gone = False
+            for token in TOKENS[: limits[-1]]:
+                gone = self.event({"delta": {"content": token}}) or gone
+                if gone and not deaf:
+                    break
+                time.sleep(0.004)
+            if self.event({"delta": {}, "finish_reason": "length"}) or gone:
+                left.append(True)
 
-        def log_message(self, format: str, *args: Any) -> None:
-            """Write nothing to stderr."""
+        def event(self, choice: Mapping[str, Any]) -> bool:
+            """Send one; return whether the client is gone."""
+            data = json.dumps({"choices": [{"index": 0, **choice}]})
+            try:
+                self.wfile.write(f"data: {data}\n\n".encode())
+            except OSError:
+                return True
+            return False
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as http:
+    with _served(HTTPServer(("127.0.0.1", 0), Handler)) as url:
+        yield url, limits
+
+
+class _Handler(BaseHTTPRequestHandler):
+    def say(self, status: int, answer: Any) -> None:
+        data = json.dumps(answer).encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Write nothing to stderr."""
+
+
+@contextmanager
+def _served(server: HTTPServer) -> Iterator[str]:
+    with server as http:
         thread = threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
         try:

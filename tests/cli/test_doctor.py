@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
-import json
 import re
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -19,17 +17,12 @@ from langchain_stopping import AdaptiveChatModel
 from llama_index.llms.stopping import adaptive_llm
 from stopping_core import AdaptiveStopping
 from stopping_core.budgets import GeometricBudget
-from stopping_core.cli.doctor.counters import (
-    FAMILIES,
-    Counters,
-    Family,
-    Reading,
-    find_counters,
-)
+from stopping_core.cli.doctor.counters import find_counters
 from stopping_core.cli.doctor.endpoint import Endpoint, Reply
 from stopping_core.cli.doctor.findings import Finding
 from stopping_core.cli.doctor.hang_up import examine
 from stopping_core.cli.doctor.probes import _pace, budgets, logprobs, prefill, reach, streaming
+from stopping_core.cli.doctor.report import Diagnosis, row_as_toml
 from stopping_core.embedded import MODEL, EmbeddedServer, weights_path
 from stopping_core.providers import find_provider
 from tests.cli.examining import (
@@ -38,6 +31,7 @@ from tests.cli.examining import (
     answering,
     diagnosis,
     doctor,
+    limits,
     probe,
     refusing,
     teller,
@@ -62,12 +56,12 @@ def test_llama_cpp(embedded_server: EmbeddedServer) -> None:
     assert row.pop("source").startswith(f"stopping doctor on {MODEL}, 20")
     assert {
         "name": "127.0.0.1",
-        "hosts": ["127.0.0.1"],
         "truncation_marks": ["length"],
         "prefill": True,
         "logprobs": True,
         "hang_up_ends_bill": True,
     } == row
+    assert "# No hosts: any server may be at 127.0.0.1. Use the settings below." in printed
     assert 2 == printed.count("    prefill=True,\n")
     assert KEY not in printed
 
@@ -117,85 +111,6 @@ def test_a_server_like_vllm() -> None:
     assert {"prefill": True, "prefill_kwargs": kwargs} == found["langchain"]["wrapper"]
     assert found["langchain"]["wrapper"] == found["llama_index"]["wrapper"]
     assert kwargs == tomllib.loads(found["toml"])["provider"][0]["prefill_kwargs"]
-
-
-def test_a_server_that_writes_on() -> None:
-    """Hanging up does not stop it, and the settings say so."""
-    with CountingServer(teller(prefill=False, deaf=True), delay=0.004) as server:
-        found = diagnosis(server.base_url, server.model)
-    assert ["no", "no"] == [verdicts(found)[n] for n in ("prefill", "stops after a hang-up")]
-    stops = next(f for f in found["findings"] if f["name"] == "stops after a hang-up")
-    left = stops["figures"]["tokens_left"]
-    assert left == pytest.approx(stops["figures"]["tokens_after_hang_up"], abs=2)
-    assert {"prefill": False, "hang_up_ends_bill": False} == found["llama_index"]["wrapper"]
-
-
-@pytest.mark.parametrize(
-    ("page", "said"),
-    [
-        ("", "does not answer one call at a time"),
-        ("llamacpp:tokens_predicted_total 7\n", "leaves calls out that are hung up on"),
-        ('vllm:generation_tokens_total{a="b c"} {moving}.0\n', "other calls are running"),
-    ],
-)
-def test_what_cannot_be_measured_says_so(
-    page: str, said: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """No counters, a counter that forgets, other calls: the table's word, marked as such."""
-    reads = itertools.count()
-
-    async def read(self: Endpoint, path: str) -> str | None:
-        return page.replace("{moving}", str(next(reads))) if path == "/metrics" else None
-
-    monkeypatch.setattr(Endpoint, "page", read)
-    with CountingServer(teller(), delay=0.004) as server:
-        stops, *_ = probe(server, lambda endpoint: examine(endpoint, UNKNOWN, 8), timeout=2.0)
-    assert "not measured" == stops.verdict
-    assert said in stops.evidence
-    assert "the provider table says that openai-compatible stops" in stops.evidence
-    assert {} == stops.row
-
-
-@pytest.mark.parametrize(
-    ("family", "page", "last"),
-    [
-        (None, lambda n: json.dumps([{"is_processing": n < 50}]), Reading(None, 0)),
-        (
-            FAMILIES[1],
-            lambda n: f"{FAMILIES[1].generated} {min(n, 50)}\n{FAMILIES[1].running} 1\n",
-            Reading(50, 1),
-        ),
-    ],
-)
-def test_counters_are_read_until_the_server_is_at_rest(
-    family: Family | None,
-    page: Callable[[int], str],
-    last: Reading,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """Slots until none is busy; vLLM's count until it stands, though its gauge may not go back."""
-    reads = itertools.count()
-
-    async def read(self: Endpoint, path: str) -> str:
-        return page(next(reads))
-
-    monkeypatch.setattr(Endpoint, "page", read)
-    endpoint = Endpoint("http://127.0.0.1/v1", "m", KEY, 1.0, token_seconds=0.01)
-    settled = asyncio.run(Counters(endpoint, "", family).settle(patience=20.0))
-    assert last == settled.reading
-    assert settled.seconds is not None
-    assert settled.seconds > 0.4
-
-
-def test_a_hosted_service_is_only_cut() -> None:
-    """Nothing can be known of what it does after a hang-up; the time until control can."""
-    groq = find_provider(["ChatOpenAI"], "https://api.groq.com/openai/v1")
-    with CountingServer(teller(), delay=0.004) as server:
-        server.page = lambda path: (404, "text/plain", b"")  # type: ignore[method-assign]
-        stops, latency = probe(server, lambda endpoint: examine(endpoint, groq, 8))
-        assert 3 == server.disconnected
-    assert "the provider table says that groq does not stop" in stops.evidence
-    assert "medians of 3" in latency.evidence
 
 
 @pytest.mark.parametrize(
@@ -248,19 +163,88 @@ def test_no_streaming() -> None:
     answer = {"choices": [choice], "usage": {"completion_tokens": 16}}
     with answering(200, lambda key: answer) as url:
         found = diagnosis(url, "whole")
-    assert ["yes", "no", "no", "unclear"] == [
+    assert ["yes", "no", "not measured", "unclear"] == [
         verdicts(found)[name]
         for name in ("obeys max_tokens", "streams", "stops after a hang-up", "prefill")
     ]
     assert {"disable_streaming": True} == found["langchain"]["inner"]
-    assert not found["row"]["hang_up_ends_bill"]
+    assert "hang_up_ends_bill" not in found["measured"]
 
 
-def test_streams_that_are_refused() -> None:
-    """What the endpoint refuses is given up, one thing after the other."""
-    with CountingServer(refusing("stream"), delay=0) as server:
-        found = probe(server, reach)
-    assert "16 tokens, without max_tokens and temperature and stream" == found.evidence
+@pytest.mark.parametrize(
+    ("refused", "blamed"),
+    [
+        (("max_tokens",), "max_tokens"),
+        (("temperature",), "temperature"),
+        (("stream",), "stream"),
+        (("max_tokens", "stream"), "max_tokens and stream"),
+    ],
+)
+def test_only_what_is_refused_is_given_up(refused: tuple[str, ...], blamed: str) -> None:
+    """What was given up on the way to the keyword to blame is put back."""
+
+    def script(body: Mapping[str, Any]) -> Script:
+        return Script(status=400) if set(refused) & set(body) else Script(TOKENS)
+
+    with CountingServer(script, delay=0) as server:
+        found = probe(server, lambda endpoint: _last_call(endpoint, server))
+    assert (f"16 tokens, without {blamed}", set(refused)) == found
+
+
+async def _last_call(endpoint: Endpoint, server: CountingServer) -> tuple[str, set[str]]:
+    """What was found, and the keywords that a call lacks from then on."""
+    evidence = (await reach(endpoint)).evidence
+    await endpoint.ask([], 1)
+    return evidence, {"max_tokens", "temperature", "stream"} - set(server.requests[-1])
+
+
+def test_a_model_that_thinks_in_silence() -> None:
+    """A stream that ends without a word is no missing stream: it is given more tokens."""
+
+    def script(body: Mapping[str, Any]) -> Script:
+        if "max_tokens" in body:
+            return Script(status=400)
+        return Script(TOKENS if body["max_completion_tokens"] > 64 else (), "length")
+
+    with CountingServer(script, delay=0.001) as server:
+        found = diagnosis(server.base_url, server.model)
+        assert sum(limits(server)) <= 4500
+    assert {
+        "streams": "yes",
+        "prefill": "not measured",
+        "stops after a hang-up": "not measured",
+    } == {name: verdicts(found)[name] for name in ("streams", "prefill", "stops after a hang-up")}
+    assert found["findings"][0]["evidence"].endswith(
+        "without max_tokens; it thinks in silence: the first 16 are not shown"
+    )
+    assert {} == found["langchain"]["inner"]
+    assert {"prefill": False} == found["langchain"]["wrapper"]
+    assert {"logprobs", "truncation_marks"} == set(found["measured"])
+
+
+@pytest.mark.parametrize(
+    ("size", "verdict", "evidence"),
+    [
+        (32, "yes", "8 chunks of 32 tokens"),
+        (256, "unclear", "256 tokens came in 1 chunk: held back on the way?"),
+    ],
+)
+def test_large_chunks(size: int, verdict: str, evidence: str) -> None:
+    """A short answer in one piece proves nothing: a longer one is asked for."""
+    with CountingServer(teller(per_chunk=size), delay=0.002) as server:
+        (streams, _), _ = probe(server, streaming)
+    assert verdict == streams.verdict
+    assert streams.evidence.startswith(evidence)
+
+
+@pytest.mark.parametrize(
+    ("host", "named"), [("api.example.com", True), ("192.168.1.7", False), ("vllm", False)]
+)
+def test_a_row_names_no_private_host(host: str, named: bool) -> None:
+    """It would speak for every server at that address."""
+    row = find_provider(["ChatOpenAI"], f"https://{host}/v1")
+    known = Diagnosis(f"https://{host}/v1", "m", (), row, frozenset(), (), True, False)
+    assert named is ("hosts" in tomllib.loads(row_as_toml(known))["provider"][0])
 
 
 def test_chunks_that_come_together_are_no_stream() -> None:

@@ -6,9 +6,12 @@ import re
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from stopping_core.cli.app import _key, app
 from tests.cli.examining import KEY, TOKENS, answering, diagnosis, doctor, verdicts
 from tests.support.sse_server import FIRST_BYTE, CountingServer, Script, Stall
 
@@ -85,6 +88,65 @@ def test_the_key_never_reaches_the_output() -> None:
     assert 1 == code
     assert "unknown: Bearer ***" in " ".join(printed.split())
     assert KEY not in printed
+
+
+@pytest.mark.parametrize("command", ["doctor", "demo"])
+def test_the_key_of_the_environment_stays_at_home(
+    command: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """It is OpenAI's, and is not sent to whatever --base-url names."""
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    sent: set[str] = set()
+
+    def answer(key: str) -> dict[str, str]:
+        sent.add(key)
+        return {}
+
+    with answering(401, answer) as url:
+        arguments = ["--base-url", url, "--model", "m"]
+        if command == "demo":
+            arguments += ["--out", str(tmp_path)]
+        result = CliRunner().invoke(app, [command, *arguments])
+        assert 1 == result.exit_code
+        result = CliRunner().invoke(app, [command, *arguments, "--api-key", "mine"])
+        assert 1 == result.exit_code
+    assert {"Bearer none", "Bearer mine"} == sent
+
+
+@pytest.mark.parametrize(
+    ("given", "base_url", "key"),
+    [
+        (None, "https://api.openai.com/v1", KEY),
+        ("mine", "https://api.openai.com/v1", "mine"),
+        (None, "http://api.openai.com/v1", "none"),
+        (None, "https://api.openai.com.example.com/v1", "none"),
+        (None, "https://api.openai.com@example.com/v1", "none"),
+        (None, None, "none"),
+    ],
+)
+def test_whose_key_is_taken(
+    given: str | None, base_url: str | None, key: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The one that is given; the environment's for OpenAI over https alone."""
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    assert key == _key(given, base_url)
+
+
+def test_a_busy_server_refuses_nothing() -> None:
+    """A 503 says nothing of what the endpoint can, and settles nothing of its row."""
+    scripts = [Script(TOKENS), Script(status=503)]
+    with CountingServer(scripts, delay=0) as server:
+        found = diagnosis(server.base_url, server.model)
+    assert [] == found["measured"]
+    assert {"unclear", "not measured"} == set(verdicts(found).values()) - {"yes"}
+    assert ["answers"] == [name for name, seen in verdicts(found).items() if seen == "yes"]
+
+
+def test_nothing_is_asked_twice() -> None:
+    """A failure is told as it came; the client does not try again behind the doctor's back."""
+    with CountingServer([Script(status=500)], delay=0) as server:
+        assert 1 == doctor("--base-url", server.base_url, "--model", server.model)[0]
+        assert 1 == len(server.calls)
 
 
 def test_without_openai_it_says_what_to_install() -> None:

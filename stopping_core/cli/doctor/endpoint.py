@@ -36,6 +36,7 @@ class Reply:
 
     Args:
         text: The answer, without reasoning.
+        events: Events of the stream, whatever they brought; 0 where it is none.
         chunks: Chunks that brought text or reasoning.
         counted: Tokens by our count: log-probabilities where they came, else chunks.
         usage: Tokens by the provider's count, or None.
@@ -51,6 +52,7 @@ class Reply:
     """
 
     text: str = ""
+    events: int = 0
     chunks: int = 0
     counted: int = 0
     usage: int | None = None
@@ -68,6 +70,16 @@ class Reply:
         """Tokens of the answer, reasoning included: the provider's count, or else ours."""
         return self.counted if self.usage is None else self.usage
 
+    @property
+    def silent(self) -> bool:
+        """Whether it ended without a failure and without a word."""
+        return not self.error and not self.chunks
+
+    @property
+    def answered(self) -> bool:
+        """Whether anything of an answer came, were it only its end."""
+        return bool(not self.error and (self.events or self.chunks or self.finish_reason))
+
 
 @dataclass(slots=True)
 class Endpoint:
@@ -82,6 +94,9 @@ class Endpoint:
         budget_keyword: Keyword by which the limit on tokens is sent.
         sampling: Keywords of every call.
         token_seconds: Seconds a token, once measured.
+        chunk_tokens: Tokens a chunk, once measured.
+        headroom: Tokens to be added to a budget, for a model that thinks in silence before it
+            answers.
 
     Raises:
         ValueError: An argument is not what it should be.
@@ -95,6 +110,8 @@ class Endpoint:
     budget_keyword: str = "max_tokens"
     sampling: Mapping[str, Any] = field(default_factory=lambda: {"temperature": 0})
     token_seconds: float = 0.05
+    chunk_tokens: int = 1
+    headroom: int = 0
     _client: AsyncOpenAI = field(init=False, repr=False)
     _pages: httpx.AsyncClient = field(init=False, repr=False)
     _stalls: int = field(init=False, default=0)
@@ -111,9 +128,16 @@ class Endpoint:
         if self.timeout <= 0:
             raise ValueError(f"--timeout must be > 0, got {self.timeout}")
 
+    @property
+    def has_key(self) -> bool:
+        """Whether a key was given that is one."""
+        return self.api_key not in _UNMASKED
+
     async def __aenter__(self) -> Self:
         key = self.api_key or "none"
-        self._client = AsyncOpenAI(base_url=self.base_url, api_key=key, timeout=self.timeout)
+        self._client = AsyncOpenAI(
+            base_url=self.base_url, api_key=key, timeout=self.timeout, max_retries=0
+        )
         self._pages = httpx.AsyncClient(headers={"Authorization": f"Bearer {key}"}, timeout=5.0)
         return self
 
@@ -195,7 +219,7 @@ class Endpoint:
             >>> Endpoint("http://x", "m", "sk-1234", timeout=1).shown("bad key sk-1234\n")
             'bad key ***'
         """
-        if self.api_key not in _UNMASKED:
+        if self.has_key:
             text = text.replace(self.api_key, "***")
         plain = "".join(c if c.isprintable() else " " for c in text)
         plain = " ".join(plain.split())
@@ -209,6 +233,7 @@ class Endpoint:
             return
         async with answer:
             async for chunk in answer:
+                reply.events += 1
                 _take(chunk, reply, time.perf_counter() - start)
                 if reply.counted >= cut_after:
                     decided = time.perf_counter()

@@ -26,7 +26,7 @@ LATENCY = "latency of a cut"
 
 _SEEN = 12
 _BUDGET = 128
-_QUEUE_BUDGETS = (48, 512)
+_LEAST_BUDGET = 48
 _LEFT_UNSTOPPED = 0.5  # of the tokens that were left: from there on the hang-up stopped nothing
 
 
@@ -35,14 +35,14 @@ class _Cuts:
     """What a few cuts came to.
 
     Args:
-        budget: Tokens that each call was given.
+        left: Tokens of its budget that each call had left.
         after: Tokens that the server generated after the decision, cut by cut.
         control: Seconds from the decision until the caller had control again.
         idle: Seconds from the decision until the server was idle.
         problem: Why it could not be measured.
     """
 
-    budget: int
+    left: int
     after: list[float] = field(default_factory=list)
     control: list[float] = field(default_factory=list)
     idle: list[float] = field(default_factory=list)
@@ -50,8 +50,8 @@ class _Cuts:
 
     def took(self, reply: Reply) -> bool:
         """Note a call. False, and why, if it was not cut."""
-        if reply.cut is None:
-            self.problem = reply.error or f"the answer ended by itself after {reply.tokens} tokens"
+        if reply.cut is None or self.left <= 0:
+            self.problem = reply.error or f"nothing was left to cut after {reply.chunks} chunks"
             return False
         self.control.append(reply.cut)
         return True
@@ -71,9 +71,12 @@ async def examine(endpoint: Endpoint, table: Provider, within: int) -> list[Find
     """
     if not endpoint.streams:
         why = "it does not stream: there is nothing to hang up on"
-        return [Finding(STOPS, NO, why, {"hang_up_ends_bill": False})]
-    counters = await find_counters(endpoint)
-    if counters is not None:
+        return [Finding(STOPS, UNMEASURED, why)]
+    counters = None if endpoint.headroom else await find_counters(endpoint)
+    if endpoint.headroom:
+        cuts, source = await _unwatched(endpoint), ""
+        cuts.problem = cuts.problem or "it thinks in silence: its tokens cannot be told apart"
+    elif counters is not None:
         cuts, source = await _by_counter(endpoint, counters), counters.source
     elif table.hosts:
         cuts, source = await _unwatched(endpoint), ""
@@ -91,7 +94,7 @@ def _stops(cuts: _Cuts, source: str, within: int, table: Provider) -> Finding:
         says = "stops" if table.hang_up_ends_bill else "does not stop"
         evidence = f"{cuts.problem}; the provider table says that {table.name} {says}"
         return Finding(STOPS, UNMEASURED, evidence)
-    after, left = median(cuts.after), cuts.budget - _SEEN
+    after, left = median(cuts.after), cuts.left
     ends = after < _LEFT_UNSTOPPED * left
     each = ", ".join(f"{tokens:.0f}" for tokens in cuts.after)
     evidence = f"{each} tokens after the decision, {left} were left; by {source}"
@@ -117,24 +120,37 @@ def _latency(cuts: _Cuts) -> Finding:
     return Finding(LATENCY, milliseconds(control), evidence, figures=figures)
 
 
+def _chunks(endpoint: Endpoint) -> int:
+    """After how many chunks to hang up."""
+    return max(1, round(_SEEN / endpoint.chunk_tokens))
+
+
+def _left(endpoint: Endpoint, budget: int) -> int:
+    return budget - _chunks(endpoint) * endpoint.chunk_tokens
+
+
+async def _cut(endpoint: Endpoint, budget: int) -> Reply:
+    return await endpoint.ask(STORY, budget, cut_after=_chunks(endpoint))
+
+
 async def _unwatched(endpoint: Endpoint) -> _Cuts:
     """Cut without knowing what the server does."""
-    cuts = _Cuts(_BUDGET)
+    cuts = _Cuts(_left(endpoint, _BUDGET))
     for _ in range(REPETITIONS):
-        if not cuts.took(await endpoint.ask(STORY, _BUDGET, cut_after=_SEEN)):
+        if not cuts.took(await _cut(endpoint, _BUDGET + endpoint.headroom)):
             break
     return cuts
 
 
 async def _by_counter(endpoint: Endpoint, counters: Counters) -> _Cuts:
-    cuts = _Cuts(_BUDGET)
+    cuts = _Cuts(_left(endpoint, _BUDGET))
     patience = min(endpoint.timeout, 2.0 + 1.5 * _BUDGET * endpoint.token_seconds)
     settled = await counters.settle(patience=patience)
     if settled.seconds is None:
         cuts.problem = f"other calls are running, by {counters.source}"
         return cuts
     for _ in range(REPETITIONS):
-        reply = await endpoint.ask(STORY, _BUDGET, cut_after=_SEEN)
+        reply = await _cut(endpoint, _BUDGET)
         if not cuts.took(reply):
             break
         floor = (settled.reading.generated or 0) + reply.counted
@@ -150,7 +166,7 @@ async def _by_counter(endpoint: Endpoint, counters: Counters) -> _Cuts:
             cuts.problem = f"the server did not come to rest within {patience:.0f} s"
             break
         cuts.idle.append((reply.cut or 0.0) + settled.seconds)
-        if generated is None:
+        if generated is None or endpoint.chunk_tokens > 1:  # what was seen is not known exactly
             cuts.after.append(math.ceil(settled.seconds / endpoint.token_seconds))
         else:
             cuts.after.append(generated - floor)
@@ -159,38 +175,53 @@ async def _by_counter(endpoint: Endpoint, counters: Counters) -> _Cuts:
 
 async def _by_queue(endpoint: Endpoint) -> _Cuts:
     """Measure by a next call, where the server answers one call at a time."""
-    alone = median([await _one_token(endpoint) for _ in range(REPETITIONS)])
-    least, most = _QUEUE_BUDGETS
-    budget = min(most, max(least, math.ceil(4 * alone / endpoint.token_seconds)))
-    cuts = _Cuts(budget)
-    if not await _is_serial(endpoint, budget, alone):
+    probes = [await _one_token(endpoint) for _ in range(REPETITIONS)]
+    alone = median(seconds for _, seconds in probes)
+    least = max(_LEAST_BUDGET, 4 * endpoint.chunk_tokens)
+    budget = min(_BUDGET, max(least, math.ceil(4 * alone / endpoint.token_seconds)))
+    problem = next((_failed(reply) for reply, _ in probes if reply.error), "")
+    if problem := problem or await _unfit(endpoint, budget, alone):
         cuts = await _unwatched(endpoint)
-        cuts.problem = cuts.problem or "it has no counters, and does not answer one call at a time"
+        cuts.problem = cuts.problem or problem
         return cuts
+    cuts = _Cuts(_left(endpoint, budget))
     for _ in range(REPETITIONS):
-        if not cuts.took(await endpoint.ask(STORY, budget, cut_after=_SEEN)):
+        if not cuts.took(await _cut(endpoint, budget)):
             break
-        waited = max(0.0, await _one_token(endpoint) - alone)
+        reply, seconds = await _one_token(endpoint)
+        if reply.error:
+            cuts.problem = _failed(reply)
+            break
+        waited = max(0.0, seconds - alone)
         cuts.idle.append(waited)
         cuts.after.append(round(waited / endpoint.token_seconds))
     return cuts
 
 
-async def _one_token(endpoint: Endpoint) -> float:
+async def _one_token(endpoint: Endpoint) -> tuple[Reply, float]:
+    """Make a short call; return what came, and the seconds until all of it had."""
     start = time.perf_counter()
-    await endpoint.ask(STORY, 1)
-    return time.perf_counter() - start
+    reply = await endpoint.ask(STORY, 1)
+    return reply, time.perf_counter() - start
 
 
-async def _is_serial(endpoint: Endpoint, budget: int, alone: float) -> bool:
-    """Whether a short call that comes during a long one is answered only after it.
+def _failed(reply: Reply) -> str:
+    return f"it has no counters, and a short call failed: {reply.error}"
 
-    False as well where the long one is over too soon to tell.
+
+async def _unfit(endpoint: Endpoint, budget: int, alone: float) -> str:
+    """Why a next call cannot tell; empty where one that comes during a long one has to wait for it.
+
+    A long one that is over too soon cannot tell either.
     """
     start = time.perf_counter()
     long = asyncio.create_task(endpoint.ask(STORY, budget))
     await asyncio.sleep(alone)
-    await _one_token(endpoint)
+    short, _ = await _one_token(endpoint)
     answered = time.perf_counter() - start
     reply = await long
-    return not reply.error and 2 * alone < reply.last <= answered
+    if short.error:
+        return _failed(short)
+    if not reply.error and 2 * alone < reply.last <= answered:
+        return ""
+    return "it has no counters, and does not answer one call at a time"

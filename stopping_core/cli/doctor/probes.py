@@ -26,7 +26,9 @@ VLLM_PREFILL: Mapping[str, Any] = {
 }
 
 _BUDGET = 16
+_THOUGHTS = 512  # tokens that a model may spend in silence before it answers
 _STREAMED = 32
+_MORE = 256  # where 32 tokens come in a single chunk
 _FASTEST = 0.0005  # seconds a token: faster than that, chunks were held back and came together
 _TOPS = (20, 5, 0)
 _QUESTIONS = (
@@ -37,10 +39,19 @@ _QUESTIONS = (
 _HALF = 24
 _SAME = 10  # letters in a row that are no accident
 _REFUSED = frozenset({400, 404, 405, 415, 422, 501})
+_MAY_BE_REFUSED: Mapping[str, tuple[str, Any, Any]] = {
+    "max_tokens": ("budget_keyword", "max_tokens", "max_completion_tokens"),
+    "temperature": ("sampling", {"temperature": 0}, {}),
+    "stream": ("streams", True, False),
+}
+"""Keywords of a call: the endpoint's attribute, its value with the keyword, and without."""
 
 
 async def reach(endpoint: Endpoint) -> Finding:
     """Get a first answer, giving up one after the other what the endpoint may refuse.
+
+    What was given up before the one to blame was found is put back. A model that ends in silence is
+    given more tokens to think; only where no event comes does it count as one that does not stream.
 
     Raises:
         Unreachable: It gives none.
@@ -48,26 +59,29 @@ async def reach(endpoint: Endpoint) -> Finding:
     first = reply = await endpoint.ask(STORY, _BUDGET)
     listed = await endpoint.models() if reply.status not in (None, 401, 403) else []
     given_up: list[str] = []
-    left = ["max_tokens", "temperature", "stream"]
-    while left:
-        silent = endpoint.streams and not reply.error and not reply.chunks
-        if not silent and reply.status not in _REFUSED - {404}:
-            break
-        name = "stream" if silent else left[0]
-        left.remove(name)
-        given_up.append(name)
-        if name == "max_tokens":
-            endpoint.budget_keyword = "max_completion_tokens"
-        elif name == "temperature":
-            endpoint.sampling = {}
+    left = list(_MAY_BE_REFUSED)
+    while True:
+        if reply.silent and reply.answered and not endpoint.headroom:
+            endpoint.headroom = _THOUGHTS - _BUDGET
+        elif reply.silent and not reply.answered and "stream" in left:
+            given_up.append("stream")
+        elif reply.status in _REFUSED - {404} and left:
+            given_up.append(left[0])
         else:
-            endpoint.streams = False
-        reply = await endpoint.ask(STORY, _BUDGET)
+            break
+        left = [name for name in left if name not in given_up]
+        for name in given_up:
+            _send(endpoint, name, False)
+        reply = await endpoint.ask(STORY, _BUDGET + endpoint.headroom)
     if reply.status is not None or not reply.tokens:
         raise Unreachable(_why(endpoint, first, listed))
+    if not reply.error:
+        given_up = await _to_blame(endpoint, given_up)
     evidence = f"{reply.tokens} tokens"
     if given_up:
         evidence += f", without {' and '.join(given_up)}"
+    if endpoint.headroom:
+        evidence += f"; it thinks in silence: the first {_BUDGET} are not shown"
     if reply.error:
         evidence += f", then {reply.error}"
     names = listed or await endpoint.models()
@@ -76,9 +90,27 @@ async def reach(endpoint: Endpoint) -> Finding:
     return Finding("answers", YES, evidence)
 
 
+async def _to_blame(endpoint: Endpoint, given_up: list[str]) -> list[str]:
+    """Put back what need not have been given up, and return the rest. The last one was needed."""
+    blamed = given_up[-1:]
+    for name in given_up[:-1]:
+        _send(endpoint, name, True)
+        if not (await endpoint.ask(STORY, _BUDGET)).answered:
+            _send(endpoint, name, False)
+            blamed.append(name)
+    return [name for name in given_up if name in blamed]
+
+
+def _send(endpoint: Endpoint, name: str, sent: bool) -> None:
+    """Have a keyword sent with every call, or not."""
+    attribute, value, without = _MAY_BE_REFUSED[name]
+    setattr(endpoint, attribute, value if sent else without)
+
+
 def _why(endpoint: Endpoint, reply: Reply, listed: list[str]) -> str:
     if reply.status in (401, 403):
-        return f"the key is refused: {reply.error}"
+        hint = "" if endpoint.has_key else "; --api-key was not given"
+        return f"the key is refused: {reply.error}{hint}"
     if reply.status is not None:
         models = f"; it lists {_few(endpoint, listed)}" if listed else ""
         return f"no answer from the model {endpoint.model!r}: {reply.error}{models}"
@@ -102,7 +134,7 @@ async def budgets(endpoint: Endpoint) -> tuple[list[Finding], tuple[str, ...]]:
         if reply.status is None:
             accepted.append(keyword)
         if reply.error:
-            seen, said = NO if reply.status else UNCLEAR, reply.error
+            seen, said = NO if reply.status in _REFUSED else UNCLEAR, reply.error
         elif reply.tokens > _BUDGET:
             seen = NO
         elif reply.tokens == _BUDGET or reply.finish_reason == "length":
@@ -135,22 +167,27 @@ async def streaming(endpoint: Endpoint) -> tuple[list[Finding], bool]:
     if not endpoint.streams:
         return [Finding("streams", NO, "calls that ask for a stream bring no chunks")], False
     usage: dict[str, Any] = {"stream_options": {"include_usage": True}}
-    replies = [await endpoint.ask(STORY, _STREAMED, **usage)]
+    budget = _STREAMED + endpoint.headroom
+    replies = [await endpoint.ask(STORY, budget, **usage)]
     refusal = replies[0].error if replies[0].status in _REFUSED else ""
     if refusal:
         usage = {}
         replies.clear()
-    while len(replies) < REPETITIONS:
-        replies.append(await endpoint.ask(STORY, _STREAMED, **usage))
+    while len(replies) < (1 if endpoint.headroom else REPETITIONS):
+        replies.append(await endpoint.ask(STORY, budget, **usage))
+    if all(not reply.error and reply.chunks <= 1 for reply in replies):
+        replies.append(await endpoint.ask(STORY, _MORE + endpoint.headroom, **usage))
     whole = [r for r in replies if not r.error and r.first is not None and r.chunks > 1]
     if not whole:
         last = replies[-1]
-        evidence = last.error or f"{last.chunks} chunk with {last.tokens} tokens"
-        streams = Finding("streams", UNCLEAR if last.error else NO, evidence)
+        held = f"{last.tokens} tokens came in {last.chunks} chunk: held back on the way?"
+        streams = Finding("streams", UNCLEAR, last.error or held)
     else:
         streams = _pace(endpoint, whole)
     if refusal:
         return [streams, Finding("usage in the stream", NO, refusal)], True
+    if all(reply.error for reply in replies):
+        return [streams, Finding("usage in the stream", UNCLEAR, replies[-1].error)], False
     counts = [(r.usage, r.counted) for r in replies if r.usage is not None]
     evidence = f"says {counts[0][0]} tokens, {counts[0][1]} were counted" if counts else "none came"
     return [streams, Finding("usage in the stream", verdict(bool(counts)), evidence)], False
@@ -158,12 +195,16 @@ async def streaming(endpoint: Endpoint) -> tuple[list[Finding], bool]:
 
 def _pace(endpoint: Endpoint, replies: list[Reply]) -> Finding:
     first = median(reply.first or 0.0 for reply in replies)
+    size = 1
+    if not endpoint.headroom:  # the tokens of silent thoughts come in no chunk
+        size = max(1, round(median(reply.tokens / reply.chunks for reply in replies)))
     pace = median(
-        (reply.last - (reply.first or 0.0)) / max(1, reply.counted - 1) for reply in replies
+        (reply.last - (reply.first or 0.0)) / max(1, (reply.chunks - 1) * size) for reply in replies
     )
     chunks = median(reply.chunks for reply in replies)
+    of = f" of {size} tokens" if size > 1 else ""
     evidence = (
-        f"{chunks:.0f} chunks; the first after {milliseconds(first)}, then "
+        f"{chunks:.0f} chunks{of}; the first after {milliseconds(first)}, then "
         f"{milliseconds(pace)} a token; medians of {len(replies)}"
     )
     if pace < _FASTEST:
@@ -171,7 +212,7 @@ def _pace(endpoint: Endpoint, replies: list[Reply]) -> Finding:
             f"{chunks:.0f} chunks came together after {milliseconds(first)}: held back on the way?"
         )
         return Finding("streams", UNCLEAR, held)
-    endpoint.token_seconds = pace
+    endpoint.token_seconds, endpoint.chunk_tokens = pace, size
     figures = {"seconds_to_first_token": first, "tokens_per_second": 1 / pace}
     return Finding("streams", YES, evidence, figures=figures)
 
@@ -181,12 +222,12 @@ async def logprobs(endpoint: Endpoint) -> Finding:
     reply = Reply()
     for top in _TOPS:
         wanted = {"logprobs": True} | ({"top_logprobs": top} if top else {})
-        reply = await endpoint.ask(STORY, _BUDGET, **wanted)
+        reply = await endpoint.ask(STORY, _BUDGET + endpoint.headroom, **wanted)
         if reply.status not in _REFUSED:
             break
     given = reply.top_logprobs
     if given is None:
-        if reply.error and not reply.status:
+        if reply.error and reply.status not in _REFUSED:
             return Finding("logprobs", UNCLEAR, reply.error)
         return Finding("logprobs", NO, reply.error or "ignored", {"logprobs": False})
     row, figures = {"logprobs": True}, {"top_logprobs": given}
@@ -200,6 +241,8 @@ async def prefill(endpoint: Endpoint) -> Finding:
     small letter. A model that goes on says the rest; one that takes its turn anew starts over or
     begins a sentence. Said in other words, it is neither.
     """
+    if endpoint.headroom:
+        return Finding("prefill", UNMEASURED, "it thinks in silence before it answers")
     answers: list[tuple[Messages, str, str]] = []
     for question in _QUESTIONS:
         asked: Messages = [{"role": "user", "content": question}]
@@ -234,6 +277,8 @@ async def _continues(
         reply = await endpoint.ask(messages, _HALF, **keywords)
         if reply.status in _REFUSED:
             return NO, f"refused ({reply.error})"
+        if reply.error:
+            return UNCLEAR, reply.error
         what = _compare(reply.text, head, rest)
         if not endpoint.streams and what == "started over":
             what = "said something else"  # whole answers of some servers begin with the prefill

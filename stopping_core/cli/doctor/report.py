@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from ipaddress import ip_address
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -18,6 +19,7 @@ from stopping_core.cli.doctor.findings import NO, UNCLEAR, UNMEASURED, YES, Find
 from stopping_core.providers import Provider
 
 _COLORS = {YES: "green", NO: "red", UNCLEAR: "yellow", UNMEASURED: "yellow"}
+_PRIVATE = (".local", ".localhost", ".localdomain", ".internal", ".lan", ".home.arpa")
 _ROW = ("truncation_marks", "prefill", "prefill_kwargs", "logprobs", "hang_up_ends_bill")
 
 
@@ -90,10 +92,17 @@ def as_json(diagnosis: Diagnosis) -> dict[str, Any]:
 
 
 def row_as_toml(diagnosis: Diagnosis) -> str:
-    """Write the row; what was not measured says so."""
+    """Write the row; what was not measured says so.
+
+    An address of one's own network stands for any server there, so that its row names no host.
+    """
     host = urlsplit(diagnosis.base_url).hostname or ""
     when = datetime.now(UTC).date()
-    lines = ["[[provider]]", f"name = {_toml(host)}", f"hosts = {_toml([host])}"]
+    lines = ["[[provider]]", f"name = {_toml(host)}"]
+    if _is_public(host):
+        lines.append(f"hosts = {_toml([host])}")
+    else:
+        lines.insert(0, f"# No hosts: any server may be at {host}. Use the settings below.")
     for name in _ROW:
         value = _plain(getattr(diagnosis.row, name))
         if name == "prefill_kwargs" and not value:
@@ -102,6 +111,19 @@ def row_as_toml(diagnosis: Diagnosis) -> str:
         lines.append(f"{name} = {_toml(value)}{note}")
     lines.append(f"source = {_toml(f'stopping doctor on {diagnosis.model}, {when}')}")
     return "\n".join(lines)
+
+
+def _is_public(host: str) -> bool:
+    """Whether a name or an address means the same server everywhere.
+
+    Examples:
+        >>> [_is_public(host) for host in ("api.groq.com", "10.0.0.7", "localhost", "gpu.lan")]
+        [True, False, False, False]
+    """
+    try:
+        return ip_address(host).is_global
+    except ValueError:
+        return "." in host and not host.endswith(_PRIVATE)
 
 
 def langchain(diagnosis: Diagnosis) -> str:

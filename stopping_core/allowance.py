@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from copy import copy
+from dataclasses import replace
+
 from stopping_core.budgets import cap
 from stopping_core.completeness import is_truncated
 from stopping_core.ledger import Ledger
+from stopping_core.protocols import BudgetSchedule
 from stopping_core.stopping import AdaptiveStopping
 from stopping_core.types import Request
 
@@ -20,8 +24,8 @@ class Allowance:
     Attributes:
         grant: Output tokens that the answer may have by the end of the call, None before the first
             grant and in modes that set no budget.
-        room: Output tokens that the current call may still be billed, whatever its grant; None for
-            no limit.
+        room: Output tokens that the current call may still bring, whatever its grant; None for no
+            limit.
     """
 
     def __init__(
@@ -33,24 +37,29 @@ class Allowance:
         self._ledger = ledger
         self._hang_up_ends_bill = hang_up_ends_bill
         self._active = stopping.mode == "active"
+        self._own: list[int] = []  # what the budget alone had granted, call by call
 
     def grant_next(self, request: Request) -> bool:
-        """Grant the next call its tokens: more of them only where the last grant was too small."""
+        """Grant the next call its tokens: more of them only where the last grant was too small.
+
+        The last call has all that the budget grants, whatever ``up_front`` says: after it nothing
+        could complete the answer.
+        """
         if not self._active:
             return True
-        attempts = self._ledger.attempts
-        wanted = self._stopping.budget(request, self._ledger)
-        if not self._hang_up_ends_bill:
-            limit = self._stopping.up_front(request, self._ledger)
-            wanted = None if wanted is None or limit is None else min(wanted, limit)
-        grant = cap(
-            wanted,
-            request,
-            self._ledger,
-            must_grow=not attempts or is_truncated(attempts[-1].finish_reason),
-        )
-        self.grant = grant if grant is not None else self.grant
-        return grant is not None
+        ledger = self._ledger if self._hang_up_ends_bill else self._without_up_front()
+        grant = self._capped(self._stopping.budget, request, ledger)
+        if grant is None:
+            return False
+        self._own.append(grant)
+        last = len(self._ledger) == self._stopping.attempts - 1
+        if not self._hang_up_ends_bill and not last:
+            limit = self._capped(self._stopping.up_front, request, self._ledger)
+            if limit is None:
+                return False
+            grant = min(grant, limit)
+        self.grant = grant
+        return True
 
     def begin(self, request: Request) -> int | None:
         """Begin a call: how many tokens to ask for. None leaves the caller's own setting alone."""
@@ -96,6 +105,23 @@ class Allowance:
         )
 
     def _left(self, request: Request) -> int | None:
-        limits = [self._stopping.max_total_tokens, request.max_tokens]
-        known = [limit for limit in limits if limit is not None]
-        return min(known) - self._ledger.billed if known else None
+        left: list[int] = []
+        if self._stopping.max_total_tokens is not None:
+            left.append(self._stopping.max_total_tokens - self._ledger.billed)
+        if request.max_tokens is not None:
+            left.append(request.max_tokens - self._ledger.generated)
+        return min(left, default=None)
+
+    def _capped(self, schedule: BudgetSchedule, request: Request, ledger: Ledger) -> int | None:
+        attempts = ledger.attempts
+        must_grow = not attempts or is_truncated(attempts[-1].finish_reason)
+        return cap(schedule(request, ledger), request, ledger, must_grow=must_grow)
+
+    def _without_up_front(self) -> Ledger:
+        """The ledger as the budget alone had left it: the next grant grows from its own last."""
+        ledger = copy(self._ledger)
+        ledger.attempts = [
+            replace(attempt, budget=own)
+            for attempt, own in zip(self._ledger.attempts, self._own, strict=True)
+        ]
+        return ledger

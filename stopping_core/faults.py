@@ -23,7 +23,9 @@ _PASSING_NAMES = frozenset(
         "ClientPayloadError",
         "ConnectionClosedError",  # botocore
         "ConnectionError",  # requests, botocore
+        "DecodingError",  # httpx: what came of the stream was broken
         "IncompleteRead",  # http.client
+        "JSONDecodeError",  # json: likewise
         "NetworkError",  # httpx, httpcore
         "ProtocolError",  # urllib3
         "RemoteProtocolError",  # httpx, httpcore
@@ -41,10 +43,20 @@ _TIMEOUT_NAMES = frozenset(
         "TimeoutException",  # httpx, httpcore
     }
 )
+# Time-outs before the request had left.
+_UNSENT_NAMES = frozenset(
+    {
+        "ConnectTimeout",  # httpx, httpcore, requests
+        "ConnectTimeoutError",  # urllib3, botocore
+        "ConnectionTimeoutError",  # aiohttp
+        "PoolTimeout",  # httpx, httpcore
+    }
+)
 # Words of error bodies, without case and punctuation.
 _PASSING_WORDS = frozenset(
     {
         "apierror",
+        "badgateway",
         "capacityexceeded",
         "deadlineexceeded",
         "engineoverloaded",
@@ -57,10 +69,13 @@ _PASSING_WORDS = frozenset(
         "modeltimeoutexception",
         "overloaded",
         "overloadederror",
+        "overcapacity",
+        "ratelimited",
         "ratelimiterror",
         "ratelimitexceeded",
         "resourceexhausted",
         "servererror",
+        "serveroverloaded",
         "serviceunavailable",
         "serviceunavailableerror",
         "serviceunavailableexception",
@@ -106,7 +121,7 @@ def is_transient(error: BaseException) -> bool:
     words = {re.sub(r"[\W_]", "", one).lower() for one in said if isinstance(one, str)}
     if words & _LASTING_WORDS:
         return False
-    status = next((one for one in said if isinstance(one, int) and 400 <= one < 600), None)
+    status = next((one for one in map(_status, said) if 400 <= one < 600), None)
     if status is not None:
         return status in _PASSING_STATUS
     judged = getattr(error, "is_retryable", None)
@@ -121,6 +136,18 @@ def is_transient(error: BaseException) -> bool:
 def is_timeout(error: BaseException) -> bool:
     """Whether nothing came for too long, as our own drivers or the client's library found."""
     return any(base.__name__ in _TIMEOUT_NAMES for base in type(error).__mro__)
+
+
+def was_unsent(error: BaseException) -> bool:
+    """Whether the time ran out before the provider had the request: nothing can be billed."""
+    seen: list[BaseException] = []
+    cause: BaseException | None = error
+    while cause is not None and cause not in seen:
+        if any(base.__name__ in _UNSENT_NAMES for base in type(cause).__mro__):
+            return True
+        seen.append(cause)
+        cause = cause.__cause__
+    return False
 
 
 def retry_after(error: BaseException | None, now: float | None = None) -> float | None:
@@ -183,6 +210,13 @@ def _said(error: BaseException) -> Iterator[Any]:
         yield from (_at(holder, key) for key in ("code", "Code", "type", "status"))
     yield from (_at(body, key) for key in ("code", "type"))
     yield from (getattr(error, key, None) for key in ("status", "code", "type"))
+
+
+def _status(one: Any) -> int:
+    """An HTTP status, as a number or in digits; 0 for anything else."""
+    if isinstance(one, str) and one.isascii() and one.isdigit():
+        return int(one) if len(one) == 3 else 0
+    return one if isinstance(one, int) else 0
 
 
 def _at(value: Any, *path: str) -> Any:

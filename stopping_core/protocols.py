@@ -61,9 +61,10 @@ class BudgetSchedule(Protocol):
 
 
 class Hook(Protocol):
-    """Told about every request that has ended, however it did. What it raises is logged.
+    """Told about every request that has made a call and ended, however it did.
 
-    A plain function will do. A request that failed or was abandoned says so in its last attempt.
+    What it raises is logged. A plain function will do. A request that failed or was abandoned says
+    so in its last attempt.
     """
 
     def __call__(self, request: Request, completion: Completion, /) -> None: ...

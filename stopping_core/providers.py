@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from fnmatch import fnmatchcase
 from importlib.resources import files
+from types import MappingProxyType
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -47,8 +48,10 @@ class Provider:
         truncation_marks: Finish reasons that mean a limit on tokens was reached.
         prefill: Whether a last assistant message is continued as the model's own text.
         prefill_kwargs: Keywords that such a call needs.
-        logprobs: Whether log-probabilities can be had.
-        hang_up_ends_bill: Whether closing the stream stops generation and billing.
+        logprobs: Whether log-probabilities can be had. For the reader: nothing here asks for them;
+            ``stopping doctor`` measures it.
+        hang_up_ends_bill: Whether closing the stream stops generation and billing. Of a host that
+            is not listed it is an assumption, which ``stopping doctor`` measures.
         source: Where this is documented.
     """
 
@@ -63,6 +66,14 @@ class Provider:
     logprobs: bool = False
     hang_up_ends_bill: bool = True
     source: str = ""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "prefill_kwargs", MappingProxyType(dict(self.prefill_kwargs)))
+
+    def __reduce__(self) -> tuple[type[Provider], tuple[Any, ...]]:
+        """Take the kwargs apart: a mapping proxy cannot be pickled."""
+        values = (getattr(self, f.name) for f in fields(self))
+        return Provider, tuple(dict(v) if isinstance(v, Mapping) else v for v in values)
 
 
 def find_provider(classes: Iterable[str], base_url: str | None = None) -> Provider:

@@ -33,7 +33,7 @@ def report(completion: Completion) -> dict[str, Any]:
 
 
 def _note(completion: Completion) -> str:
-    if completion.hang_up_ends_bill or completion.mode != "active":
+    if completion.hang_up_ends_bill or not completion.usage.unseen:
         return ""
     return (
         "a hang-up does not end the bill with this provider, so the budget was set up front; up to "

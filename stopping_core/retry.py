@@ -173,17 +173,23 @@ def _received(backend: Backend, call: Call, wire: _Wire) -> Generator[Step, None
 async def _areceived(
     backend: AsyncBackend, call: Call, wire: _Wire, patience: Callable[[], float | None]
 ) -> AsyncGenerator[Step, None]:
+    waiting = asyncio.timeout(None)
     try:
         async with aclosing(backend(call)) as steps:
             while True:
                 try:
-                    async with asyncio.timeout(patience()):
+                    async with (waiting := asyncio.timeout(patience())):
                         step = await anext(steps)
                 except StopAsyncIteration:
-                    return
+                    break
                 yield step
     except Exception as error:
         wire.error = error
+    if waiting.expired() and not isinstance(wire.error, TimeoutError):
+        # The backend has made an error of its own, or an end, of the cancellation.
+        late = TimeoutError("no step came for too long")
+        late.__cause__ = wire.error
+        wire.error = late
 
 
 def _rules(session: Session) -> dict[str, Any]:

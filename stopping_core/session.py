@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Literal
 
 from stopping_core.allowance import Allowance
 from stopping_core.answer import Answer, Emission
 from stopping_core.completeness import EndsSentence, broke_off
 from stopping_core.errors import BudgetExhausted
-from stopping_core.faults import is_timeout
+from stopping_core.faults import is_timeout, was_unsent
 from stopping_core.ledger import Ledger
 from stopping_core.protocols import CompletenessCheck
 from stopping_core.signals import find_loop
@@ -35,6 +36,7 @@ _GO_ON = (
 _ENDS_WELL = EndsSentence()
 _ANSWER_NOW = "Stop thinking here and give only the final answer."
 _EARLY = 0.01  # seconds that a timer may be early
+_LINGERING = 5.0  # seconds that only usage and the end of the stream may take
 
 
 class Session:
@@ -48,12 +50,14 @@ class Session:
         stopping: What to do.
         request: What is known about the request.
         streaming: Whether emitted text is shown to a user at once. It is then never taken back:
-            an incomplete answer is only ever continued.
+            an incomplete answer is only ever continued. Reasoning alone does not bind: a call that
+            broke off in thought is made anew, and thinks anew, so it may be emitted twice.
         prefill: Whether the model continues a prefix as its own text. If not, it is asked to go on,
             and what it repeats of the prefix is removed.
         hang_up_ends_bill: Whether closing the stream ends what the provider generates and bills. If
             not, ``stopping.up_front`` limits the budget as well, and what is left of a grant when
-            we hang up is booked as unseen and counts against every limit on tokens and cost.
+            we hang up is booked as unseen and counts against the limits on the bill:
+            ``stopping.max_total_tokens`` and ``CostCeiling``.
     """
 
     def __init__(
@@ -81,8 +85,11 @@ class Session:
         self._call = Call("first", 0, None)
         self._verdict = Verdict(complete=False, reason="nothing was generated")
         self._finish_reason: str | None = None
+        self._ended: Literal["", "with text", "alone"] = ""  # how the finish reason came
+        self._premature = False  # whether text came after a finish reason
         self._usage: Usage | None = None
         self._tokens = 0
+        self._unsent = False
         self._open = False
         self._call_start = 0.0
         self._shown = False
@@ -113,6 +120,8 @@ class Session:
         self._call_start = now
         self._tokens = 0
         self._finish_reason = None
+        self._ended, self._premature = "", False
+        self._unsent = False
         self._usage = None
         self._answer.begin(self._call)
         return self._call
@@ -120,11 +129,11 @@ class Session:
     def feed(self, step: Step, now: float) -> Emission:
         """Take one step of the current call."""
         self._tokens += step.tokens
-        self._finish_reason = step.finish_reason or self._finish_reason
+        self._note_end(step)
         self._usage = step.usage or self._usage
         seconds = self._elapsed(now)
         emission = self._answer.feed(step, seconds)
-        if self._active and not emission.stop and self._finish_reason is None:
+        if self._active and not emission.stop and not self._ended:
             reason = self._allowance.passed(self._tokens, seconds)
             if reason:
                 self._answer.decision = Decision(True, reason, forced=True)
@@ -150,8 +159,10 @@ class Session:
         An error after the end, the model's or ours, changes nothing: the answer is there. A
         time-out at the end of ``max_seconds`` is the stop that the next step would have been.
         """
-        if self._finish_reason is not None or self._answer.decision.stop:
+        if self._ended or self._answer.decision.stop:
             return self.end(now)
+        self._finish_reason = None
+        self._unsent = self._tokens == 0 and was_unsent(error)
         limit = self.stopping.max_seconds if self._active else None
         if limit is not None and is_timeout(error) and self._elapsed(now) + _EARLY >= limit:
             self._answer.decision = Decision(True, "deadline", forced=True)
@@ -185,8 +196,15 @@ class Session:
         return self._last(Emission())
 
     def patience(self, now: float) -> float | None:
-        """Seconds to wait for the next step of the call, or None."""
-        return self._allowance.patience(self._elapsed(now))
+        """Seconds to wait for the next step of the call, or None.
+
+        Not long after a finish reason that came alone: the answer is there. One that came with text
+        may be a provider's word on every chunk.
+        """
+        seconds = self._allowance.patience(self._elapsed(now))
+        if self._active and self._ended == "alone":
+            return _LINGERING if seconds is None else min(seconds, _LINGERING)
+        return seconds
 
     @property
     def exhausted(self) -> bool:
@@ -265,9 +283,21 @@ class Session:
 
     # -- booking and planning
 
+    def _note_end(self, step: Step) -> None:
+        """Note a finish reason, as far as it can be believed."""
+        if step.text and self._ended:
+            self._ended, self._premature = "", True
+        if not step.finish_reason:
+            return
+        self._finish_reason = step.finish_reason
+        if not step.text:
+            self._ended = "alone"
+        elif not self._premature:
+            self._ended = "with text"
+
     def _record(self, now: float, draft: Draft, *, hung_up: bool, error: str = "") -> None:
         self._open = False
-        running = hung_up and self._finish_reason is None
+        running = hung_up and not self._ended and not self._unsent
         billed = self._usage
         generated = billed.generated if billed is not None else self._tokens
         counted = billed is not None
@@ -352,7 +382,7 @@ class Session:
             prefill=prefill,
             turn=(_ANSWER_NOW if kind == "close_reasoning" else _GO_ON) if prefill else "",
             resample=self._must_differ(kind),
-            timeout=self.patience(now),
+            timeout=self._allowance.patience(self._elapsed(now)),
         )
 
     def _must_differ(self, kind: CallKind) -> bool:

@@ -27,15 +27,19 @@ class AdaptiveStopping:
         completeness: Whether it is complete; a cut is only made where this passes.
         budget: Output tokens to grant, call by call.
         up_front: Limits ``budget`` where the provider goes on and bills after a hang-up: what a cut
-            leaves of a grant is billed there unseen, so grants begin small.
-        attempts: Calls in all, >= 1, transport errors included.
+            leaves of a grant is billed there unseen, so grants begin small. The last call has all
+            that ``budget`` grants.
+        attempts: Calls in all, >= 1, transport errors included. What the inner client tries again
+            by itself comes on top, in each of them: set its max_retries to 0.
         mode: ``active`` cuts; ``shadow`` decides and records but leaves the call and its text
             alone; ``off`` does nothing.
-        max_total_tokens: Output tokens over all calls, >= 1, or None.
+        max_total_tokens: Output tokens billed over all calls, >= 1, or None.
         max_seconds: Seconds over all calls and waits, > 0, or None.
         stall_seconds: Seconds without a step after which a call counts as broken, > 0, or None. It
-            is then continued, as after a lost connection. The wait for the first step counts, so
-            models that think long unseen, or do not stream, need more.
+            is then continued, as after a lost connection. The wait for the first step counts, and
+            models that think unseen, or do not stream, are silent for minutes: the default is that
+            of OpenAI's client. Where the inner client tries again by itself, the waits add up: set
+            its max_retries to 0.
         reasoning: When to end the reasoning. By default only where it loops.
         reasoning_tags: Tags that mark reasoning in plain text, and that are used to give it back.
         checkpoint_every: Tokens between two checkpoints inside a sentence, >= 1.
@@ -64,7 +68,7 @@ class AdaptiveStopping:
     mode: Mode = "active"
     max_total_tokens: int | None = None
     max_seconds: float | None = None
-    stall_seconds: float | None = 120.0
+    stall_seconds: float | None = 600.0
     reasoning: Policy = field(default_factory=LoopGuard)
     reasoning_tags: tuple[str, str] = ("<think>", "</think>")
     checkpoint_every: int = 16

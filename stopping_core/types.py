@@ -82,7 +82,10 @@ class Step:
         entropy: Entropy of the full next-token distribution, nats, where a local model knows it.
         margin: Probability of the best token minus that of the second, in [0, 1], likewise.
         channel: ``"reasoning"`` for text inside the thinking part.
-        finish_reason: The provider's word for why it ended, on the last chunk only.
+        finish_reason: The provider's word for why it ended, on the last chunk only. Text after it
+            takes it back: some say it on every chunk, and there from the second chunk on only one
+            without text counts as the end. That the first was none cannot be told: an error right
+            after it passes for the end of the answer.
         usage: The provider's own count of tokens for this call so far; the last one stands.
         boundary: What ends here. Set by the segmenter, on steps without text; backends leave it.
         raw: The provider's own chunk, passed through untouched.
@@ -115,7 +118,9 @@ class Request:
         context: Retrieved passages, where there are any.
         expects: The form of the answer, where the caller knows it.
         prompt_tokens: Length of the prompt, tokens. None where unknown.
-        max_tokens: The caller's own hard limit on output tokens over all attempts.
+        max_tokens: The caller's own limit on output tokens that come, over all attempts. What may
+            be billed unseen after a hang-up is not held against it, but against the limits on the
+            bill: ``AdaptiveStopping.max_total_tokens`` and ``CostCeiling``.
         max_output_tokens: The model's limit on output tokens.
         context_window: The model's limit on prompt plus output, tokens.
         metadata: Anything else: user, tenant, use case.
@@ -220,7 +225,9 @@ class Call:
             a call that begins anew.
         resample: True where the same greedy run would only fail again: sample, with another seed.
         timeout: Seconds without a step after which the call counts as broken, or None. Async
-            drivers watch it themselves; a sync backend has to hand it to its client.
+            drivers watch it themselves; a sync backend has to hand it to its client, so that after
+            the finish reason it waits as long for the end of the stream, and an async driver does
+            not. If the client itself tries again, it waits that often: set its max_retries to 0.
     """
 
     kind: CallKind

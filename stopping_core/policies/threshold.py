@@ -70,4 +70,5 @@ class Threshold(Policy):
 
     def __repr__(self) -> str:
         bound = f">= {self.at_least}" if self.at_least is not None else f"<= {self.at_most}"
-        return f"Threshold({type(self.signal).__name__}, {bound})"
+        where = f", at {self.at.name}" if self.at else ""
+        return f"Threshold({type(self.signal).__name__}, {bound}{where})"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from email.utils import formatdate
 from typing import Any
@@ -10,7 +11,7 @@ import httpx
 import openai
 import pytest
 
-from stopping_core.faults import is_timeout, is_transient, retry_after
+from stopping_core.faults import is_timeout, is_transient, retry_after, was_unsent
 
 REQUEST = httpx.Request("POST", "http://127.0.0.1/v1/chat/completions")
 
@@ -53,6 +54,12 @@ def botocore(code: str, status: int, **headers: str) -> Exception:
         in_stream({"code": 502, "message": "Provider disconnected"}),
         in_stream({"type": "InternalServerError", "code": 500}),
         in_stream({"type": "overloaded_error"}),
+        in_stream({"code": "429"}),
+        in_stream({"code": "503", "message": "no"}),
+        in_stream({"type": "rate_limited"}),
+        in_stream({"type": "requests", "code": "over_capacity"}),
+        in_stream({"type": "bad_gateway"}),
+        in_stream({"type": "server_overloaded"}),
         in_stream({"code": "rate_limit_exceeded"}),
         in_stream({"message": "something went wrong"}),
         in_stream("something went wrong"),
@@ -65,6 +72,8 @@ def botocore(code: str, status: int, **headers: str) -> Exception:
         ValueError({"code": 502, "message": "Provider returned error"}),
         httpx.ReadTimeout("slow"),
         httpx.ReadError("reset"),
+        httpx.DecodingError("broken"),
+        json.JSONDecodeError("broken", "{", 1),
         httpx.RemoteProtocolError("peer closed connection without sending complete message body"),
         named("RemoteProtocolError", "ProtocolError"),
         named("ReadTimeout", "TimeoutException"),
@@ -88,6 +97,9 @@ def test_what_may_pass_is_tried_again(error: Exception) -> None:
     [
         in_stream({"code": "context_length_exceeded", "type": "invalid_request_error"}),
         in_stream({"code": 400, "type": "BadRequestError"}),
+        in_stream({"code": "400"}),
+        in_stream({"code": "5030"}),
+        in_stream({"code": "\u0665\u0660\u0663"}),
         in_stream({"code": "insufficient_quota", "type": "insufficient_quota"}),
         in_stream({"code": "content_policy_violation"}),
         in_stream({"type": "authentication_error"}),
@@ -127,6 +139,29 @@ def test_what_stays_is_not(error: Exception) -> None:
 def test_silence_is_told_from_a_break(error: Exception, expected: bool) -> None:
     """Only where nothing came for too long may the provider still be at work."""
     assert is_timeout(error) is expected
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (httpx.ConnectTimeout("no route"), True),
+        (httpx.PoolTimeout("busy"), True),
+        (named("ConnectTimeoutError", "TimeoutError"), True),
+        (httpx.ReadTimeout("slow"), False),
+        (openai.APITimeoutError(REQUEST), False),
+        (TimeoutError(), False),
+    ],
+)
+def test_what_never_left_is_told_from_what_was_not_answered(
+    error: Exception, expected: bool
+) -> None:
+    """The error itself or what it was raised from, however deep."""
+    outer, ring = openai.APITimeoutError(REQUEST), ValueError("wrapped")
+    outer.__cause__, ring.__cause__ = ring, error
+    assert expected is was_unsent(error)
+    assert expected is was_unsent(outer)
+    error.__cause__ = outer  # a ring of causes has an end too
+    assert expected is was_unsent(outer)
 
 
 NOW = 1_700_000_000.0

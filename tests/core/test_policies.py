@@ -97,6 +97,15 @@ def test_a_threshold_looks_where_it_is_told_to() -> None:
     assert not Threshold(Reads(1), at_least=1, at=Boundary.LINE).decide(HERE).stop
 
 
+def test_a_threshold_says_where_it_looks() -> None:
+    """In its repr, so that two that differ only there can be told apart."""
+    ends = Boundary.SENTENCE | Boundary.LINE
+    assert "Threshold(Reads, >= 1, at SENTENCE|LINE)" == repr(
+        Threshold(Reads(1), at_least=1, at=ends)
+    )
+    assert "Threshold(Reads, <= 1)" == repr(Threshold(Reads(1), at_most=1))
+
+
 def test_limits() -> None:
     """Position and time."""
     assert MinTokens(5).decide(HERE).stop

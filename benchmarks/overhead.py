@@ -1,8 +1,9 @@
 """What the suite costs where it cuts nothing: ``make bench``.
 
-Two figures from one run: microseconds a step, through a whole session, for the policies of the
-profiles on real text; and the time of a whole generation under the default policy, kept from
-cutting, over that of the plain call, pair by pair on the embedded model, in alternating order.
+Three figures from one run: microseconds a step, through a whole session, for the policies of the
+profiles on real text; the time of a whole stream under the default policy, kept from cutting, over
+that of the plain one, at the embedded model's rate and at a scripted one; and what the client
+computes for a token, from a server in a process of its own that writes as fast as it can.
 """
 
 from __future__ import annotations
@@ -11,27 +12,24 @@ import statistics
 import time
 from collections.abc import Sequence
 
-from langchain_core.language_models import BaseChatModel
-from langchain_openai import ChatOpenAI
-from pydantic import SecretStr
-
-from langchain_stopping import AdaptiveChatModel
+from benchmarks.cutting import chat_openai
+from benchmarks.streaming import NEVER_CUTS, computing, frameworks, pairs, wall
 from stopping_core import AdaptiveStopping, Request, Session, Step
 from stopping_core.budgets import FixedBudget
 from stopping_core.cli.demo.corpus import load_reference
 from stopping_core.embedded import EmbeddedServer
-from stopping_core.policies import MinTokens, Never, Policy
+from stopping_core.policies import Never, Policy
 from stopping_core.profiles import PROFILES
 from stopping_core.testing import words
+from tests.support.sse_process import ServerProcess
 
 STEPS = 20_000
 ROUNDS = 7
 PAIRS = 12
-TOKENS = 128
-
-
-NEVER_CUTS = MinTokens(10**9)
-"""Joined to a policy with ``&`` it leaves all of its work and none of its cuts."""
+MODEL_TOKENS = 128
+RATE = 150  # tokens a second
+RATE_TOKENS = 300
+FAST_TOKENS = 3000
 
 
 def microseconds(policy: Policy, steps: Sequence[Step]) -> float:
@@ -48,54 +46,43 @@ def microseconds(policy: Policy, steps: Sequence[Step]) -> float:
     return statistics.median(rounds)
 
 
-def ratios(server: EmbeddedServer) -> list[float]:
-    """Seconds with the suite over seconds plain, for each of the pairs."""
-    plain = ChatOpenAI(
-        base_url=server.base_url,
-        model=server.model,
-        api_key=SecretStr("none"),
-        temperature=0,
-        streaming=True,
-        max_completion_tokens=TOKENS,
-    )
-    stopping = AdaptiveStopping(
-        policy=AdaptiveStopping().policy & NEVER_CUTS, budget=FixedBudget(TOKENS), attempts=1
-    )
-    suite = AdaptiveChatModel(inner=plain, stopping=stopping)
-    found = []
-    for number, passage in enumerate(load_reference().passages[: PAIRS + 1]):
-        prompt = f"Explain in detail:\n\n{passage.text}"
-        pair: list[tuple[str, BaseChatModel]] = [("plain", plain), ("suite", suite)]
-        seconds: dict[str, float] = {}
-        texts: set[str] = set()
-        for name, model in pair if number % 2 else pair[::-1]:
-            model.invoke(prompt, max_tokens=1)  # reads the prompt into the prefix cache
-            start = time.perf_counter()
-            texts.add(str(model.invoke(prompt).content))
-            seconds[name] = time.perf_counter() - start
-        if len(texts) != 1:
-            raise RuntimeError("the two runs differ, so their times cannot be compared")
-        if number:  # the first pair warms up
-            found.append(seconds["suite"] / seconds["plain"])
-    return found
+def sessions(text: str) -> None:
+    """Print what a session takes for a step, policy by policy."""
+    steps = [Step(piece, logprob=-0.5) for piece in words(text)[:STEPS]]
+    print(f"microseconds a step, median of {ROUNDS} rounds over {len(steps)} words of real text")
+    policies = {name: AdaptiveStopping.from_profile(name).policy for name in sorted(PROFILES)}
+    for name, policy in {
+        "no policy": Never(),
+        "default": AdaptiveStopping().policy,
+        **policies,
+    }.items():
+        print(f"  {name:14} {microseconds(policy, steps):6.2f}", flush=True)
+
+
+def streams(text: str, prompts: Sequence[str]) -> None:
+    """Print what a whole stream takes wrapped over plain, and what the client computes."""
+    scripted = "".join(words(text)[:RATE_TOKENS])
+    print("wall time of a stream, wrapped without a cut / plain, median of pairs")
+    with EmbeddedServer(threads=1) as server:
+        # So that neither stream has to read the prompt: the server keeps it for the next call.
+        prepare = chat_openai(server, max_completion_tokens=1).invoke
+        for name, both in frameworks(server, MODEL_TOKENS).items():
+            print(wall(name, pairs(both, prompts, time.perf_counter, prepare)), flush=True)
+    with ServerProcess(scripted, delay=1 / RATE) as paced:
+        for name, both in frameworks(paced, RATE_TOKENS).items():
+            print(wall(name, pairs(both, prompts, time.perf_counter)), flush=True)
+    print("microseconds that the client computes for a token, median (from-to)")
+    with ServerProcess("".join(words(text)[:FAST_TOKENS]), delay=0) as fast:
+        for name, both in frameworks(fast, FAST_TOKENS).items():
+            print(computing(name, pairs(both, prompts, time.process_time)), flush=True)
 
 
 def main() -> None:
-    """Print both figures."""
-    text = " ".join(p.text for p in load_reference().passages)
-    steps = [Step(piece, logprob=-0.5) for piece in words(text)[:STEPS]]
-    print(f"microseconds a step, median of {ROUNDS} rounds over {len(steps)} words of real text")
-    print(f"  {'no policy':14} {microseconds(Never(), steps):6.2f}")
-    print(f"  {'default':14} {microseconds(AdaptiveStopping().policy, steps):6.2f}")
-    for name in sorted(PROFILES):
-        policy = AdaptiveStopping.from_profile(name).policy
-        print(f"  {name:14} {microseconds(policy, steps):6.2f}")
-    with EmbeddedServer(threads=1) as server:
-        found = ratios(server)
-    print(
-        f"whole generation, suite without a cut / plain, {len(found)} pairs of {TOKENS} tokens: "
-        f"median {statistics.median(found):.3f}, from {min(found):.3f} to {max(found):.3f}"
-    )
+    """Print all figures."""
+    passages = load_reference().passages
+    text = " ".join(passage.text for passage in passages)
+    sessions(text)
+    streams(text, [f"Explain in detail:\n\n{p.text}" for p in passages[: PAIRS + 1]])
 
 
 if __name__ == "__main__":

@@ -57,6 +57,7 @@ BROKEN_OFF = {
     "a connection closed inside a character": _after(Drop(inside_character=True)),
     "an overload told in the stream": _after(_error("overloaded", "overloaded_error", 529)),
     "a server error told in the stream": _after(_error("failed", "server_error", "server_error")),
+    "half a JSON event": _after(Say(b'{"id": "call-1", "choices": [{"del')),
 }
 """What leaves the beginning of an answer, and an error that may pass."""
 
@@ -83,9 +84,8 @@ FATAL = {
     "an error that will not pass": _after(
         _error("too long", "invalid_request_error", "context_length_exceeded")
     ),
-    "half a JSON event": _after(Say(b'{"id": "call-1", "choices": [{"del')),
 }
-"""What another call would only meet again, or what nobody can read."""
+"""What another call would only meet again."""
 
 
 def in_seconds() -> str:

@@ -14,7 +14,7 @@ from llama_index.core.query_engine import RetryQueryEngine
 from llama_index.llms.stopping import CompletenessEvaluator
 from stopping_core import AdaptiveStopping
 from stopping_core.completeness import ClosedFences, EndsSentence, Judge, all_of
-from stopping_core.types import Draft, Request
+from stopping_core.types import Draft, Request, Verdict
 from tests.integration_llama_index.asking import (
     HEAD,
     QUESTION,
@@ -101,8 +101,14 @@ async def test_a_slow_check_does_not_hold_up_the_event_loop() -> None:
         threads.append(threading.get_ident())
         return True
 
+    def check(request: Request, draft: Draft) -> Verdict:
+        threads.append(threading.get_ident())
+        return Verdict(True)
+
     await CompletenessEvaluator(Judge(ask_judge)).aevaluate("Where?", "In Paris")
-    assert threading.get_ident() not in threads
+    await CompletenessEvaluator(check).aevaluate("Where?", "In Paris")
+    asked, checked = threads
+    assert asked != checked == threading.get_ident()
 
 
 def test_slow_and_fast_are_those_of_the_check() -> None:

@@ -26,7 +26,8 @@ from llama_index_instrumentation.span_handlers import SimpleSpanHandler
 from pydantic import Field
 
 from llama_index.llms.stopping import GenerationStopEvent
-from stopping_core import AdaptiveStopping, BudgetExhausted
+from stopping_core import AdaptiveStopping, BudgetExhausted, TransportFailed
+from stopping_core.completeness import JsonSchema
 from stopping_core.policies import Never
 from tests.integration_llama_index.asking import (
     HEAD,
@@ -39,7 +40,7 @@ from tests.integration_llama_index.asking import (
     goes_on,
     told,
 )
-from tests.support.sse_server import CountingServer, Script
+from tests.support.sse_server import CountingServer, Say, Script
 
 CUT = Script(["{", "}", *HEAD, *TAIL] * 5)
 CALLS = {"is_function_calling_model": True}
@@ -229,3 +230,20 @@ def test_a_query_dispatches_the_event(streaming: bool, awaited: bool, events: Ev
     assert "{}" == text
     assert [("cut", "json")] == [(event.kind, event.reason) for event in events.stops]
     assert [] == events.of(ExceptionEvent, SpanDropEvent)
+
+
+def test_the_words_of_a_check_and_of_an_error_are_not_told(events: Events) -> None:
+    """Both may quote: the check from the answer, the provider's error from the prompt."""
+    schema = {"type": "object", "properties": {"city": {"type": "integer"}}}
+    flagged = {"error": {"message": f"flagged: {QUESTION}", "code": "content_filter"}}
+    faulty = Script(HEAD, faults={2: Say(flagged)})
+    with CountingServer([Script(['{"city": "Paris"}']), faulty], delay=0) as server:
+        once = AdaptiveStopping(attempts=1, completeness=JsonSchema(schema))
+        response = ask(adaptive(server, once), "chat")
+        with pytest.raises(TransportFailed):
+            ask(adaptive(server, once), "chat")
+    assert "Paris" in told(response)["verdict"]
+    assert ["JsonSchema", "APIError"] == [event.reason for event in events.stops]
+    for event in events.stops:
+        assert not [word for word in ("Paris", QUESTION) if word in str(event.model_dump())]
+        assert event.reason == event.report["verdict"]

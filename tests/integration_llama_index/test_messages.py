@@ -175,6 +175,21 @@ def test_a_count_before_the_end_is_not_what_was_billed() -> None:
     assert [Usage(prompt=30, generated=9, estimated=False)] == [step.usage for step in last]
 
 
+def test_a_text_that_is_written_anew_is_told_once_more() -> None:
+    """Without deltas nobody else can tell what became of it."""
+    reader = Reader()
+    texts = ["See", "See this", "Look", "Look here."]
+    steps = [step for text in texts for step in reader.read(chunk(None, text=text))]
+    assert ["See", " this"] == [step.text for step in steps]
+    assert ["Look here.", ""] == [step.text for step in reader.end()]
+
+
+def test_a_prefill_that_a_whole_answer_repeats_is_removed() -> None:
+    """A completion model's answer may begin with its prompt's last words."""
+    steps = Reader().read_whole(chunk(None, text="Paris is big."), "Paris")
+    assert [" is big."] == [step.text for step in steps]
+
+
 @pytest.mark.parametrize(
     ("budget", "raw", "expected"),
     [
@@ -233,7 +248,7 @@ def test_what_stands_beside_the_text_is_kept() -> None:
     """A tool call that nobody offered tools for, and a raw of any kind, go through."""
     call = ToolCallBlock(tool_name="look", tool_kwargs={}, tool_call_id="1")
     inner = ChatResponse(message=ChatMessage(role=MessageRole.ASSISTANT, blocks=[call]), raw=3)
-    response = Reply("Paris").chat(inner)
+    response = Reply([call], "Paris").chat(inner)
     assert ("Paris", call, 3) == (
         response.message.content,
         response.message.blocks[-1],

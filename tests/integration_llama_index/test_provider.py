@@ -6,7 +6,8 @@ import time
 from typing import Any
 
 import pytest
-from llama_index.core.base.llms.types import ChatMessage, CompletionResponse
+from llama_index.core.base.llms.types import ChatMessage, CompletionResponse, LLMMetadata
+from llama_index.core.llms.custom import CustomLLM
 from llama_index.core.llms.mock import MockLLM
 from llama_index.llms.openai import OpenAI
 from pydantic import Field
@@ -166,3 +167,52 @@ def test_nothing_is_sent_where_no_time_out_is_wanted() -> None:
         assert "".join([*HEAD, *TAIL]) == str(
             wrapped.chat([ChatMessage(content=QUESTION)]).message.content
         )
+
+
+class Strict(CustomLLM):
+    """A class that nobody knows, which hands on what it is given to something that takes little."""
+
+    @property
+    def metadata(self) -> LLMMetadata:
+        """Say nothing."""
+        return LLMMetadata()
+
+    def complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponse:
+        """Answer."""
+        return CompletionResponse(text=self._answer(**kwargs))
+
+    def stream_complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> Any:
+        """Answer in one piece."""
+        text = self._answer(**kwargs)
+        yield CompletionResponse(text=text, delta=text)
+
+    def _answer(self, temperature: float = 0.0) -> str:
+        return "Paris is the capital of France."
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_class_that_nobody_knows_gets_no_budget(method: str) -> None:
+    """Its methods may take no such keyword; and no limit was reached where none was sent."""
+    responses = ask(adaptive_llm(Strict(), SHORT), method)
+    assert "Paris is the capital of France." == text_of(responses[-1])
+    assert [4] == [attempt["budget"] for attempt in told(responses)["attempts"]]
+
+
+class Limited(Silent):
+    """Notes the limit among its own settings, which outweighs a call's."""
+
+    limits: list[int | None] = Field(default_factory=list)
+
+    def stream_complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> Any:
+        """Say a word."""
+        self.limits.append(self.max_tokens)
+        return super().stream_complete(prompt, formatted=formatted, **kwargs)
+
+
+def test_a_callers_own_limit_stays_where_no_budget_is_sent() -> None:
+    """It takes the place of the inner LLM's, as it does in any other call."""
+    llm = Limited(max_tokens=7)
+    wrapped = AdaptiveLLM(llm=llm, stopping=AdaptiveStopping(), budget_keyword="")
+    ask(wrapped, "complete", max_tokens=3)
+    ask(wrapped, "complete")
+    assert [3, 7] == llm.limits

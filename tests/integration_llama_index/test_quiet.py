@@ -5,7 +5,8 @@ from __future__ import annotations
 import functools
 import logging
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
+from unittest.mock import patch
 
 import pytest
 from llama_index.core.base.llms.types import CompletionResponse, CompletionResponseGen
@@ -13,6 +14,8 @@ from llama_index.core.llms.callbacks import llm_completion_callback
 from llama_index.core.llms.mock import MockLLM
 from llama_index.core.rate_limiter import TokenBucketRateLimiter
 from llama_index.llms.openai import OpenAI
+from llama_index.llms.openai_like import OpenAILike
+from pydantic import ConfigDict
 
 from llama_index.llms.stopping import adaptive_llm
 from llama_index.llms.stopping.quiet import METHODS, quiet
@@ -72,6 +75,7 @@ def test_the_view_has_all_its_state_in_common() -> None:
     with CountingServer([[]]) as server:
         llm = scripted(server)
         view = quiet(llm)
+        assert isinstance(view, OpenAILike)
         assert view._get_client() is llm._client
         llm.temperature = 0.25
         assert (0.25, llm.metadata, repr(llm)) == (view.temperature, view.metadata, repr(view))
@@ -112,9 +116,14 @@ def test_a_class_that_cannot_be_derived_from_reports_beside_ours(
 ) -> None:
     """The answer is the same, and the log says what to expect."""
 
-    class Final(MockLLM):
-        def __init_subclass__(cls, **kwargs: Any) -> None:
-            raise TypeError("no more of these")
+    class Once(type(MockLLM)):  # type: ignore[misc]  # pydantic's metaclass
+        def __new__(cls, name: str, bases: tuple[type, ...], names: dict[str, Any]) -> Any:
+            if any(base.__name__ == name for base in bases):
+                raise TypeError("no more of these")
+            return super().__new__(cls, name, bases, names)
+
+    class Final(MockLLM, metaclass=Once):
+        pass
 
     llm = Final(max_tokens=None)
     with caplog.at_level(logging.WARNING):
@@ -137,3 +146,62 @@ def test_what_a_class_does_when_it_goes_is_not_done_by_a_view() -> None:
     for _ in range(2):
         ask(adaptive_llm(llm, AdaptiveStopping()), "complete", QUESTION)
     assert [] == closed
+
+
+class Registering(MockLLM):
+    """Keeps the classes that are derived from it, by name."""
+
+    registry: ClassVar[dict[str, type]] = {}
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        cls.registry[cls.__name__] = cls
+
+
+class Registered(Registering):
+    """What a factory would make by its name."""
+
+
+def test_a_class_that_registers_its_subclasses_is_told_of_none() -> None:
+    """Else whoever looks a class up would get a silent one."""
+    view = quiet(Registered(max_tokens=None))
+    assert type(view) is not Registered
+    assert {"Registered": Registered} == Registering.registry
+
+
+def test_a_method_that_is_patched_is_the_patched_one() -> None:
+    """The class was asked before, and is asked again after."""
+
+    class Patched(MockLLM):
+        @llm_completion_callback()
+        def stream_complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> Any:
+            return super().stream_complete(prompt, formatted, **kwargs)
+
+    def say(self: Any, prompt: str, formatted: bool = False, **kwargs: Any) -> Any:
+        yield CompletionResponse(text="patched", delta="patched", raw={"done_reason": "stop"})
+
+    llm = adaptive_llm(Patched(max_tokens=None), AdaptiveStopping())
+    said = [llm.complete("plain").text]
+    with patch.object(Patched, "stream_complete", say):
+        said.append(llm.complete("plain").text)
+    said.append(llm.complete("plain").text)
+    assert ["plain", "patched", "plain"] == said
+
+
+class Slotted(MockLLM):
+    """Keeps something outside of its dictionary."""
+
+    __slots__ = ("lock",)
+
+
+class Validating(MockLLM):
+    """Gets a new dictionary with each assignment."""
+
+    model_config = ConfigDict(validate_assignment=True)
+
+
+@pytest.mark.parametrize("kind", [Slotted, Validating])
+def test_a_class_whose_state_cannot_be_shared_is_left_as_it_is(kind: type[MockLLM]) -> None:
+    """A view would lose what is written to it, or miss what is not in the dictionary."""
+    llm = kind(max_tokens=None)
+    assert quiet(llm) is llm

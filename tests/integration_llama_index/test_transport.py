@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import gc
+import itertools
 import logging
+import warnings
 from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator
 from typing import Any
 
@@ -138,3 +141,59 @@ def test_failing_to_close_is_logged_and_not_raised(caplog: pytest.LogCaptureFixt
         next(iter(stream))
     assert 1 == http.closed
     assert ["could not hang up"] == [line.message[:17] for line in caplog.records]
+
+
+def test_a_stream_inside_an_iterator_of_c_is_found() -> None:
+    """Map and chain hold it in a tuple, or in each other; closing reaches it all the same."""
+    http = Http()
+    stream = itertools.chain(map(str, filter(lambda piece: True, integration(Client(http)))))
+    with hanging_up(stream) as pieces:
+        assert "0" == next(iter(pieces))
+    assert 1 == http.closed
+
+
+async def test_generators_inside_an_async_stream_are_closed() -> None:
+    """A sync one inside an async one, and an async one inside another."""
+    closed: list[str] = []
+
+    def innermost() -> Generator[int, None, None]:
+        try:
+            yield 0
+        finally:
+            closed.append("sync")
+
+    async def outer(pieces: Iterator[int]) -> AsyncGenerator[int, None]:
+        try:
+            for piece in pieces:
+                yield piece
+        finally:
+            closed.append("async")
+
+    async def outermost(pieces: AsyncIterator[int]) -> AsyncGenerator[int, None]:
+        async for piece in pieces:
+            yield piece
+
+    pieces = innermost()  # held here, so that nothing is closed for want of a reference
+    between = outer(pieces)
+    stream = outermost(between)
+    await anext(stream)
+    await ahang_up(stream)
+    assert ["async", "sync"] == closed
+
+
+def test_an_async_client_in_a_sync_stream_is_not_awaited() -> None:
+    """Its close is begun nowhere: no coroutine is left over to warn of."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        with hanging_up(integration(AsyncStyle(Http()))) as stream:
+            next(iter(stream))
+        gc.collect()
+    assert [] == caught
+
+
+class AsyncStyle(Client):
+    """Closed by awaiting, though it is read without."""
+
+    async def close(self) -> None:
+        """Close by awaiting."""
+        self.response.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from llama_index.core.llms.llm import LLM
@@ -12,10 +13,18 @@ from stopping_core.providers import LIMITS, Provider, find_provider
 
 
 def provider_of(llm: LLM) -> Provider:
-    """The row for an LLM in the table of providers, by its class and where it sends its calls."""
+    """The row for an LLM in the table of providers, by its class and where it sends its calls.
+
+    A class that is not in the table gets no budget, unless it has a field of such a name: it may
+    take no keyword that it does not know.
+    """
     urls = (getattr(llm, name, None) for name in ("api_base", "base_url"))
     url = next((url for url in urls if isinstance(url, str) and url), None)
-    return find_provider((kind.__name__ for kind in type(llm).__mro__), url)
+    row = find_provider((kind.__name__ for kind in type(llm).__mro__), url)
+    if row.name != "unknown":
+        return row
+    fields = type(llm).model_fields
+    return replace(row, budget_keyword=next((name for name in LIMITS if name in fields), ""))
 
 
 def least(values: Iterable[Any]) -> int | None:
@@ -47,7 +56,7 @@ def put(
     head, _, name = keyword.partition(".")
     if head not in type(llm).model_fields:
         return llm, {**kwargs, head: {**(kwargs.get(head) or {}), name: value}}
-    return _copy(llm, {head: {**(getattr(llm, head) or {}), name: value}}), dict(kwargs)
+    return copied(llm, {head: {**(getattr(llm, head) or {}), name: value}}), dict(kwargs)
 
 
 def changed(llm: LLM, changes: Mapping[str, Any], dropped: Collection[str] = ()) -> LLM:
@@ -55,7 +64,8 @@ def changed(llm: LLM, changes: Mapping[str, Any], dropped: Collection[str] = ())
 
     OpenAI's class ignores the ``max_tokens`` of a call once it has one itself, or a tokenizer to
     reckon one with, and Hugging Face's looks at nothing else. The copy shares the private
-    attributes, and so the HTTP clients that are made when first needed.
+    attributes, and so the HTTP clients that are made when first needed. What a method writes into
+    public fields of the copy, a counter for example, is lost with it.
 
     Args:
         llm: The LLM.
@@ -75,10 +85,11 @@ def changed(llm: LLM, changes: Mapping[str, Any], dropped: Collection[str] = ())
     replaced = {k: changes.get(k, v) for k, v in extra.items() if k not in dropped}
     if replaced != extra:
         update["additional_kwargs"] = replaced
-    return _copy(llm, update) if update else llm
+    return copied(llm, update) if update else llm
 
 
-def _copy(llm: LLM, update: Mapping[str, Any]) -> LLM:
+def copied(llm: LLM, update: Mapping[str, Any]) -> LLM:
+    """Copy an LLM, with other settings and the same private attributes."""
     copy = llm.model_copy(update=update)
     object.__setattr__(copy, "__pydantic_private__", llm.__pydantic_private__)
     return copy

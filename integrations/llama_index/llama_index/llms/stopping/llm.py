@@ -21,7 +21,8 @@ from llama_index.core.instrumentation.span import active_span_id
 from llama_index.core.llms.callbacks import llm_chat_callback, llm_completion_callback
 from llama_index.core.llms.function_calling import FunctionCallingLLM
 from llama_index.core.llms.llm import LLM
-from pydantic import Field, GetPydanticSchema, SerializeAsAny, field_serializer, model_validator
+from llama_index.core.llms.structured_llm import StructuredLLM
+from pydantic import Field, GetPydanticSchema, field_serializer, model_validator
 from pydantic_core import core_schema
 
 from llama_index.llms.stopping.events import telling
@@ -29,6 +30,7 @@ from llama_index.llms.stopping.limits import provider_of
 from llama_index.llms.stopping.messages import Asked, Reply
 from llama_index.llms.stopping.quiet import quiet
 from llama_index.llms.stopping.source import Source
+from llama_index.llms.stopping.structured import SHARED, PredictsWithin
 from llama_index.llms.stopping.tools import OrToolCall, is_untouched
 from llama_index.llms.stopping.transport import ahangs_up, hangs_up
 from stopping_core.providers import Provider
@@ -36,23 +38,13 @@ from stopping_core.retry import arun, astream, run, stream
 from stopping_core.session import Session
 from stopping_core.stopping import AdaptiveStopping
 
-_SHARED = (
-    "callback_manager",
-    "completion_to_prompt",
-    "messages_to_prompt",
-    "output_parser",
-    "pydantic_program_mode",
-    "query_wrapper_prompt",
-    "system_prompt",
-)
-
 _AS_IT_IS = GetPydanticSchema(  # or pydantic would look for a schema of every policy
     lambda source, handler: core_schema.is_instance_schema(source),
     lambda schema, handler: {"type": "object", "title": AdaptiveStopping.__name__},
 )
 
 
-class AdaptiveLLM(LLM):
+class AdaptiveLLM(PredictsWithin):
     """Wraps any LLM: cuts an answer where it is done, and continues it where it is not complete.
 
     All kinds of generation run on the inner LLM's streams, so that a cut saves what would follow;
@@ -84,7 +76,8 @@ class AdaptiveLLM(LLM):
             and below: as the table of providers says, see ``stopping_core.providers``.
         prefill_kwargs: Passed to the calls that end in such a message; vLLM needs
             ``{"extra_body": {"continue_final_message": True, "add_generation_prompt": False}}``.
-        budget_keyword: What the inner LLM calls its limit on output tokens.
+        budget_keyword: What the inner LLM calls its limit on output tokens; ``""`` sends it none.
+            That is so of a class that is not in the table and has no field of such a name.
         hang_up_ends_bill: Whether closing the stream ends what the provider generates and bills. If
             not, budgets come from ``stopping.up_front``.
         cut_with_tools: Whether text answers of calls that offer tools are cut and checked as well.
@@ -94,7 +87,6 @@ class AdaptiveLLM(LLM):
         resample_kwargs: Passed to the calls after a loop or a useless answer, which must differ.
     """
 
-    llm: SerializeAsAny[LLM] = Field(description="The inner LLM.", repr=False)
     stopping: Annotated[AdaptiveStopping, _AS_IT_IS] = Field(
         description="When to cut, what is complete, and what to do about it.", exclude=True
     )
@@ -148,12 +140,17 @@ class AdaptiveLLM(LLM):
         """Take the settings that shape prompts from the inner LLM."""
         if not isinstance(data, Mapping) or not isinstance(inner := data.get("llm"), LLM):
             return data
-        return {**{name: getattr(inner, name) for name in _SHARED}, **data}
+        return {**{name: getattr(inner, name) for name in SHARED}, **data}
 
     @model_validator(mode="after")
     def _check_inner(self) -> Self:
         if isinstance(self.llm, AdaptiveLLM):
             raise ValueError("llm must be an LLM that is not adaptive yet")
+        if isinstance(self.llm, StructuredLLM):
+            raise ValueError(
+                "llm must answer in text, got a StructuredLLM: wrap the LLM inside it, then call "
+                "as_structured_llm() on the wrapper"
+            )
         if calls_functions(self.llm) != isinstance(self, FunctionCallingLLM):
             raise ValueError(
                 f"llm of {type(self).__name__} must "
@@ -171,7 +168,7 @@ class AdaptiveLLM(LLM):
             return quiet(self.llm).chat(messages, **kwargs)
         source, session = self._begin(messages, kwargs)
         completion = run(session, source.steps)
-        return Reply.to(completion).chat(source.last, completion, streamed=False)
+        return Reply.to(completion, source.beside).chat(source.last, completion, streamed=False)
 
     @hangs_up
     @llm_chat_callback()
@@ -183,7 +180,7 @@ class AdaptiveLLM(LLM):
         source, session = self._begin(messages, kwargs, streaming=True)
 
         def generate() -> ChatResponseGen:
-            reply = Reply()
+            reply = Reply(source.beside)
             with closing(stream(session, source.steps)) as emissions:
                 for emission in emissions:
                     reply.add(emission)
@@ -199,7 +196,7 @@ class AdaptiveLLM(LLM):
             return await quiet(self.llm).achat(messages, **kwargs)
         source, session = self._begin(messages, kwargs)
         completion = await arun(session, source.asteps)
-        return Reply.to(completion).chat(source.last, completion, streamed=False)
+        return Reply.to(completion, source.beside).chat(source.last, completion, streamed=False)
 
     @ahangs_up
     @llm_chat_callback()
@@ -213,7 +210,7 @@ class AdaptiveLLM(LLM):
         source, session = self._begin(messages, kwargs, streaming=True)
 
         async def generate() -> ChatResponseAsyncGen:
-            reply = Reply()
+            reply = Reply(source.beside)
             async with aclosing(astream(session, source.asteps)) as emissions:
                 async for emission in emissions:
                     reply.add(emission)
@@ -231,7 +228,9 @@ class AdaptiveLLM(LLM):
             return quiet(self.llm).complete(prompt, formatted=formatted, **kwargs)
         source, session = self._begin(prompt, {**kwargs, "formatted": formatted})
         completion = run(session, source.steps)
-        return Reply.to(completion).completion(source.last, completion, streamed=False)
+        return Reply.to(completion, source.beside).completion(
+            source.last, completion, streamed=False
+        )
 
     @hangs_up
     @llm_completion_callback()
@@ -246,7 +245,7 @@ class AdaptiveLLM(LLM):
         source, session = self._begin(prompt, given, streaming=True)
 
         def generate() -> CompletionResponseGen:
-            reply = Reply()
+            reply = Reply(source.beside)
             with closing(stream(session, source.steps)) as emissions:
                 for emission in emissions:
                     reply.add(emission)
@@ -264,7 +263,9 @@ class AdaptiveLLM(LLM):
             return await quiet(self.llm).acomplete(prompt, formatted=formatted, **kwargs)
         source, session = self._begin(prompt, {**kwargs, "formatted": formatted})
         completion = await arun(session, source.asteps)
-        return Reply.to(completion).completion(source.last, completion, streamed=False)
+        return Reply.to(completion, source.beside).completion(
+            source.last, completion, streamed=False
+        )
 
     @ahangs_up
     @llm_completion_callback()
@@ -279,7 +280,7 @@ class AdaptiveLLM(LLM):
         source, session = self._begin(prompt, given, streaming=True)
 
         async def generate() -> CompletionResponseAsyncGen:
-            reply = Reply()
+            reply = Reply(source.beside)
             async with aclosing(astream(session, source.asteps)) as emissions:
                 async for emission in emissions:
                     reply.add(emission)
@@ -287,24 +288,6 @@ class AdaptiveLLM(LLM):
             yield reply.completion(source.last, session.completion)
 
         return generate()
-
-    # -- structured prediction, which belongs to the inner LLM
-
-    def structured_predict(self, *args: Any, **kwargs: Any) -> Any:
-        """Delegate to the inner LLM, uncut."""
-        return self.llm.structured_predict(*args, **kwargs)
-
-    async def astructured_predict(self, *args: Any, **kwargs: Any) -> Any:
-        """Delegate to the inner LLM, uncut."""
-        return await self.llm.astructured_predict(*args, **kwargs)
-
-    def stream_structured_predict(self, *args: Any, **kwargs: Any) -> Any:
-        """Delegate to the inner LLM, uncut."""
-        return self.llm.stream_structured_predict(*args, **kwargs)
-
-    async def astream_structured_predict(self, *args: Any, **kwargs: Any) -> Any:
-        """Delegate to the inner LLM, uncut."""
-        return await self.llm.astream_structured_predict(*args, **kwargs)
 
     def _is_untouched(self, kwargs: dict[str, Any]) -> bool:
         return is_untouched(self.llm, kwargs, cut_with_tools=self.cut_with_tools)
@@ -316,7 +299,7 @@ class AdaptiveLLM(LLM):
         source = Source(
             self.llm, asked, kwargs, provider=provider, resample_kwargs=self.resample_kwargs
         )
-        tell = telling(self.metadata.model_name, active_span_id.get())
+        tell = telling(self.metadata.model_name, self.stopping.completeness, active_span_id.get())
         stopping = self.stopping.replace(
             completeness=OrToolCall(self.stopping.completeness, lambda: source.calls_tool),
             hooks=(*self.stopping.hooks, tell),

@@ -24,6 +24,8 @@ from stopping_core.types import Call, Completion, Request, Usage
 
 Asked: TypeAlias = str | Sequence[ChatMessage]
 
+_COUNTS = ("usage", "prompt_tokens", "completion_tokens", "total_tokens")
+
 
 def to_request(
     asked: Asked, *, metadata: LLMMetadata, tokenizer: Any = None, max_tokens: int | None = None
@@ -84,19 +86,23 @@ class Reply:
     """Builds the responses that the caller gets, cumulative as LlamaIndex wants them.
 
     Args:
+        beside: What the inner LLM's responses hold beside text; it may grow.
         text: Answer so far.
         reasoning: Reasoning so far.
     """
 
-    def __init__(self, text: str = "", reasoning: str = "") -> None:
+    def __init__(
+        self, beside: Sequence[ContentBlock] = (), text: str = "", reasoning: str = ""
+    ) -> None:
+        self._beside = beside
         self._text = text
         self._reasoning = reasoning
         self._emitted = Emission()
 
     @classmethod
-    def to(cls, completion: Completion) -> Reply:
+    def to(cls, completion: Completion, beside: Sequence[ContentBlock]) -> Reply:
         """Begin with all of a completion's text."""
-        return cls(completion.text, completion.reasoning)
+        return cls(beside, completion.text, completion.reasoning)
 
     def add(self, emission: Emission) -> None:
         """Take what was settled: the next response's delta."""
@@ -110,21 +116,22 @@ class Reply:
         """Make a chat response.
 
         Args:
-            last: The inner LLM's last response: its raw and what it holds beside text are kept. It
-                is handed on itself where it says just what would be said here.
+            last: The inner LLM's last response: its raw and its additional keywords are kept. It is
+                handed on itself where it says just what would be said here, and so are its blocks
+                where it is the whole answer, uncut.
             completion: What came of the request, on the last response only.
             streamed: Whether the response has a delta.
         """
         if not isinstance(last, ChatResponse):
             message = ChatMessage(role=MessageRole.ASSISTANT, blocks=self._blocks())
             return ChatResponse(message=message, **self._rest(last, completion, streamed))
-        kept = last.message.blocks
-        if completion is None and len(kept) == 1 and self._is_said(last, kept[0]):
+        blocks = last.message.blocks
+        alone = len(blocks) == 1 and not self._beside
+        if completion is None and alone and self._is_said(last, blocks[0]):
             return last
-        beside = [b for b in kept if not isinstance(b, TextBlock | ThinkingBlock)]
         message = ChatMessage(
             role=MessageRole.ASSISTANT,
-            blocks=[*self._blocks(), *beside],
+            blocks=blocks if self._is_all(blocks, completion) else self._blocks(),
             additional_kwargs=last.message.additional_kwargs,
         )
         return ChatResponse(message=message, **self._rest(last, completion, streamed))
@@ -142,8 +149,24 @@ class Reply:
         return CompletionResponse(text=self._text, **self._rest(last, completion, streamed))
 
     def _blocks(self) -> list[ContentBlock]:
-        thoughts = [ThinkingBlock(content=self._reasoning)] if self._reasoning else []
-        return [*thoughts, TextBlock(text=self._text)]
+        """The reasoning, the text, and the rest; signed reasoning as it came, or it is refused."""
+        thoughts = [block for block in self._beside if isinstance(block, ThinkingBlock)]
+        signed = any(block.additional_information for block in thoughts)
+        if self._reasoning and not signed:
+            thoughts = [ThinkingBlock(content=self._reasoning)]
+        rest = [block for block in self._beside if not isinstance(block, ThinkingBlock)]
+        return [*thoughts, TextBlock(text=self._text), *rest]
+
+    def _is_all(self, blocks: Sequence[ContentBlock], completion: Completion | None) -> bool:
+        """Whether a last response's blocks are the whole answer, in one call and without a cut."""
+        if completion is None or completion.finish_reason == "cut" or len(completion.attempts) > 1:
+            return False
+        text = "".join(block.text for block in blocks if isinstance(block, TextBlock))
+        thinks = any(isinstance(block, ThinkingBlock) for block in blocks)
+        others = all(isinstance(block, TextBlock) for block in blocks) and bool(self._beside)
+        return (
+            bool(blocks) and text == self._text and not others and thinks >= bool(self._reasoning)
+        )
 
     def _is_said(self, last: Response, block: object) -> bool:
         """Whether a streamed response says, in its only block, what was settled."""
@@ -157,7 +180,8 @@ class Reply:
         self, last: Response | None, completion: Completion | None, streamed: bool
     ) -> dict[str, Any]:
         raw = last.raw if last is not None else None
-        extra: dict[str, Any] = {}
+        kept = last.additional_kwargs if last is not None else {}
+        extra = {name: value for name, value in kept.items() if name != "thinking_delta"}
         delta = None
         if streamed and completion is None:
             delta = self._emitted.text
@@ -170,6 +194,7 @@ class Reply:
             raw = {**as_dict(raw), "stopping": told}
             if completion.usage.estimated or len(completion.attempts) > 1:
                 raw["usage"] = counts  # else the provider's own stands
+                extra = {name: value for name, value in extra.items() if name not in _COUNTS}
             extra |= {**counts, "stopping": told}
         return {"raw": raw, "delta": delta, "additional_kwargs": extra}
 

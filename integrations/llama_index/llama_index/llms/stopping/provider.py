@@ -25,6 +25,13 @@ _FINISH: tuple[tuple[str | int, ...], ...] = (
     ("incomplete_details", "reason"),
     ("response", "incomplete_details", "reason"),
 )
+_EVENTS = {
+    "response.completed": "stop",
+    "response.incomplete": "length",
+    "response.failed": "error",
+    "error": "error",
+}
+"""The events that end a stream of the Responses API; the second has a reason, as a rule."""
 _UNSAID = ("", "0", "FINISH_REASON_UNSPECIFIED")
 _USAGE: tuple[tuple[tuple[str, ...], tuple[str, ...]], ...] = (
     (("usage", "prompt_tokens"), ("usage", "completion_tokens")),
@@ -64,8 +71,10 @@ def _dig(raw: Any, *path: str | int) -> Any:
 
 
 def names_its_end(raw: Any) -> bool:
-    """Whether it is of the OpenAI protocol, which gives every end a reason."""
-    return _get(raw, "choices") is not None
+    """Whether it is of one of OpenAI's protocols, which give every end a reason."""
+    kind = _get(raw, "type")
+    event = isinstance(kind, str) and (kind.startswith("response.") or kind in _EVENTS)
+    return event or _get(raw, "choices") is not None
 
 
 def finish_reason_of(raw: Any) -> str | None:
@@ -74,7 +83,8 @@ def finish_reason_of(raw: Any) -> str | None:
         found = _get(_first(choices), "finish_reason")
         return None if found is None else _word(found)
     words = (_word(found) for path in _FINISH if (found := _dig(raw, *path)) is not None)
-    return next(filter(None, words), None)
+    kind = _get(raw, "type")
+    return next(filter(None, words), _EVENTS.get(kind) if isinstance(kind, str) else None)
 
 
 def _word(found: Any) -> str | None:

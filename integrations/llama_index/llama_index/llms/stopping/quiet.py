@@ -9,17 +9,16 @@ from __future__ import annotations
 import inspect
 import logging
 from collections.abc import Callable
-from functools import cache
+from functools import lru_cache
 from types import FunctionType
-from typing import Any, TypeVar
+from typing import Any
 
 from llama_index.core.llms import callbacks
 from llama_index.core.llms.llm import LLM
 from llama_index_instrumentation import dispatcher
+from pydantic import BaseModel
 
 logger = logging.getLogger(__name__)
-
-L = TypeVar("L", bound=LLM)
 
 METHODS = tuple(
     f"{prefix}{method}"
@@ -36,13 +35,14 @@ _STATE = (
 )
 
 
-def quiet(llm: L) -> L:
+def quiet(llm: LLM) -> LLM:
     """Look at an LLM in a way in which its eight methods tell nobody that they are called.
 
     Taken off are LlamaIndex's span and its callback decorator, wherever they stand outermost: what
     lies below, retries for example, stays, and so does the rate limiter that the decorator heeds.
-    Where another decorator stands around them, or the class cannot be derived from, the method is
-    left as it is.
+    Where another decorator stands around them the method is left as it is, and so is the whole LLM
+    where its class cannot be derived from, has ``__slots__``, or validates assignments (pydantic
+    then gives the instance a new dictionary, and the view would keep the old one).
 
     Args:
         llm: The LLM. It is not changed.
@@ -50,21 +50,39 @@ def quiet(llm: L) -> L:
     Returns:
         The same LLM in a class of the same name, with all its state in common with the one given.
     """
-    derived = _quiet_class(type(llm))
+    kind = type(llm)
+    raw = _Raw(vars(base).get(name) for base in kind.__mro__ for name in METHODS)
+    derived = _quiet_class(kind, raw)
     if derived is None:
         return llm
     view = object.__new__(derived)
     for name in _STATE:
         object.__setattr__(view, name, getattr(llm, name))
-    return view  # type: ignore[return-value]  # derived from the class of llm
+    return view
 
 
-@cache
-def _quiet_class(kind: type[LLM]) -> type[LLM] | None:
-    """Derive a class with quiet methods; None where there is nothing to take off.
+class _Raw(tuple[Any, ...]):
+    """Methods as their classes hold them. A decorated one may equal what it is put around."""
+
+    __slots__ = ()
+
+    def __hash__(self) -> int:
+        return hash(tuple(map(id, self)))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Raw) and [*map(id, self)] == [*map(id, other)]
+
+
+@lru_cache(maxsize=64)  # which keeps a class from being collected, so not every one for ever
+def _quiet_class(kind: type[LLM], raw: _Raw) -> type[LLM] | None:
+    """Derive a class with quiet methods; None where there is nothing to take off, or it cannot be.
 
     A method may call that of a base class, which tells as well. So each class that has such methods
     is followed by one of its own in the order in which methods are looked up.
+
+    Args:
+        kind: The class.
+        raw: The methods of it and its bases: where one was patched, the class is derived anew.
     """
     found = {
         base: methods
@@ -72,6 +90,9 @@ def _quiet_class(kind: type[LLM]) -> type[LLM] | None:
         if (methods := {name: m for name in METHODS if (m := _beneath(vars(base).get(name)))})
     }
     if not found:
+        return None
+    if kind.model_config.get("validate_assignment") or any(map(_has_slots, kind.__mro__)):
+        logger.warning("%s will report its calls beside ours", kind.__name__)
         return None
     try:
         quiet_bases = [_derive(base, (base,), methods) for base, methods in found.items()]
@@ -83,17 +104,25 @@ def _quiet_class(kind: type[LLM]) -> type[LLM] | None:
         return None
 
 
+def _has_slots(base: type) -> bool:
+    return bool(vars(base).get("__slots__")) and base is not BaseModel
+
+
 def _derive(
     kind: type[LLM], bases: tuple[type, ...], methods: dict[str, Callable[..., Any]]
 ) -> type[LLM]:
-    """Make a class that passes for another, with some methods changed."""
-    names: dict[str, Any] = {"__module__": kind.__module__, "__qualname__": kind.__qualname__}
+    """Make a class that passes for another, with some methods changed.
+
+    Its bases are not told of it: one that registers its subclasses would hand out ours.
+    """
+    names = {name: getattr(kind, name) for name in ("__module__", "__qualname__", "__doc__")}
     if hasattr(kind, "__del__"):
         names["__del__"] = lambda self: None  # what it shares with others is not its own to close
+    silent = classmethod(lambda cls, **kwargs: None)
+    hooks = {"__init_subclass__": silent, "__pydantic_init_subclass__": silent}
+    first = type("Unannounced", (), hooks)  # one for each, to stand before its own bases only
     metaclass: Any = type(kind)
-    made: type[LLM] = metaclass(kind.__name__, bases, {**names, "__doc__": kind.__doc__})
-    for name, method in methods.items():
-        setattr(made, name, method)  # afterwards, or they would be given spans again
+    made: type[LLM] = metaclass(kind.__name__, (first, *bases), {**names, **methods})
     return made
 
 
@@ -108,20 +137,19 @@ def _beneath(method: Any) -> Callable[..., Any] | None:
 
 
 def _is_span(method: Any) -> bool:
-    decorator = getattr(method, "_self_wrapper", None)  # as wrapt keeps it
-    return _is_from(getattr(decorator, "__code__", None), dispatcher)
+    return _is_from(getattr(method, "_self_wrapper", None), dispatcher)  # as wrapt keeps it
 
 
 def _decorated(method: Any) -> Callable[..., Any] | None:
     """The function that LlamaIndex's callback decorator was put around; None if it was not."""
-    if not isinstance(method, FunctionType) or not _is_from(method.__code__, callbacks):
+    if not isinstance(method, FunctionType) or not _is_from(method, callbacks):
         return None
     function = inspect.getclosurevars(method).nonlocals.get("f")
     return function if callable(function) else None
 
 
-def _is_from(code: Any, module: Any) -> bool:
-    return code is not None and getattr(code, "co_filename", None) == module.__file__
+def _is_from(function: Any, module: Any) -> bool:
+    return getattr(function, "__globals__", None) is vars(module)
 
 
 def _limited(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -5,7 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TypeAlias
 
-from llama_index.core.base.llms.types import ChatResponse, CompletionResponse, ToolCallBlock
+from llama_index.core.base.llms.types import (
+    ChatResponse,
+    CompletionResponse,
+    ContentBlock,
+    TextBlock,
+    ThinkingBlock,
+    ToolCallBlock,
+)
 
 from llama_index.llms.stopping.provider import (
     NamedToken,
@@ -29,16 +36,19 @@ class Reader:
 
     Args:
         budget: Output tokens that were asked for, or None.
+        beside: Where to gather the blocks that are no text, in their order.
 
     Attributes:
         last: The last response, which holds the provider's own words.
         calls_tool: Whether the model has called a tool.
     """
 
-    def __init__(self, budget: int | None = None) -> None:
+    def __init__(self, budget: int | None = None, beside: list[ContentBlock] | None = None) -> None:
         self.last: Response | None = None
         self.calls_tool = False
         self._budget = budget
+        self._beside = [] if beside is None else beside
+        self._known = ""  # of a text that comes without deltas
         self._tokens = 0
         self._prompt = 0
         self._finished = False
@@ -46,7 +56,8 @@ class Reader:
 
     def read(self, response: Response) -> list[Step]:
         """Make the steps of one streamed response, a step a token where its raw names them."""
-        before, self.last = self.last, response
+        self.last = response
+        self._gather(response)
         raw = response.raw
         finish, usage, tokens = finish_reason_of(raw), usage_of(raw), tokens_of(raw)
         self._finished = self._finished or finish is not None
@@ -54,7 +65,7 @@ class Reader:
             self._prompt = usage.prompt or self._prompt
             # A count that comes before the end is a beginning of one: not yet what is billed.
             usage = replace(usage, prompt=self._prompt) if self._finished else None
-        delta = _grown(response, before) if response.delta is None else response.delta
+        delta = self._grown(response) if response.delta is None else response.delta
         steps = _named(delta, tokens) if tokens else []
         if steps:
             steps[-1] = replace(steps[-1], finish_reason=finish, usage=usage, raw=raw)
@@ -74,6 +85,7 @@ class Reader:
     def read_whole(self, response: Response, prefill: str) -> list[Step]:
         """Make one step of a response that came in one piece, less the prefill it may repeat."""
         self.last = response
+        self._gather(response)
         self.calls_tool = _has_tool_call(response)
         text = _text(response).removeprefix(prefill)
         usage = usage_of(response.raw)
@@ -86,10 +98,14 @@ class Reader:
     def end(self) -> list[Step]:
         """Make what is told at the end: a tool call's steps, and a reason where there is none.
 
-        Providers of the OpenAI protocol always give a reason: where it is missing, the stream broke
-        off, and that is left to be seen.
+        Providers of OpenAI's protocols always give a reason: where it is missing, the stream broke
+        off, and that is left to be seen. A text without deltas that was written anew on the way is
+        told once more, as a whole.
         """
         steps, self._withheld = _joined(self._withheld), []
+        if self.last is not None and self._is_rewritten(self.last):
+            text = _text(self.last)
+            steps.append(Step(text, _estimate(text)))
         raw = self.last.raw if self.last is not None else None
         if not self._finished and self.last is not None and not names_its_end(raw):
             full = self._budget is not None and self._tokens >= self._budget
@@ -97,16 +113,45 @@ class Reader:
             steps.append(Step("", tokens=0, finish_reason=reason, usage=usage_of(raw)))
         return steps
 
+    def _grown(self, response: Response) -> str:
+        """What the text grew by, for integrations that give no delta."""
+        text = _text(response)
+        if not text.startswith(self._known):
+            return ""
+        grown, self._known = text[len(self._known) :], text
+        return grown
+
+    def _is_rewritten(self, last: Response) -> bool:
+        known = self._known if last.delta is None else ""
+        return bool(known) and not known.startswith(_text(last))
+
+    def _gather(self, response: Response) -> None:
+        """Keep the blocks that are no text; one that has grown takes the place of what it was."""
+        if not isinstance(response, ChatResponse):
+            return
+        for block in response.message.blocks:
+            if isinstance(block, TextBlock):
+                continue
+            same = (n for n, known in enumerate(self._beside) if _has_grown(known, block))
+            place = next(same, len(self._beside))
+            self._beside[place : place + 1] = [block]
+
+
+def _has_grown(known: ContentBlock, block: ContentBlock) -> bool:
+    """Whether a block is another one, come further: integrations repeat what came before."""
+    if isinstance(known, ToolCallBlock) and isinstance(block, ToolCallBlock):
+        same = known.tool_call_id == block.tool_call_id
+        return known == block if known.tool_call_id is None else same
+    if isinstance(known, ThinkingBlock) and isinstance(block, ThinkingBlock):
+        told = block.additional_information
+        same = all(told.get(name) == v for name, v in known.additional_information.items())
+        return same and (block.content or "").startswith(known.content or "")
+    return known == block
+
 
 def _text(response: Response) -> str:
     text = response.message.content if isinstance(response, ChatResponse) else response.text
     return text or ""
-
-
-def _grown(response: Response, before: Response | None) -> str:
-    """What the text grew by, for integrations that give no delta."""
-    text, known = _text(response), _text(before) if before is not None else ""
-    return text[len(known) :] if text.startswith(known) else ""
 
 
 def _has_tool_call(response: Response) -> bool:

@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator, Generator, Mapping
 from typing import Any, NamedTuple
 
 from llama_index.core.base.llms.generic_utils import messages_to_prompt
+from llama_index.core.base.llms.types import ContentBlock
 from llama_index.core.llms.llm import LLM
 
 from llama_index.llms.stopping.limits import changed, is_tighter, least, put
@@ -45,6 +46,7 @@ class Source:
     Attributes:
         request: What is known about the request.
         last: The last response of the inner LLM.
+        beside: What its responses hold beside text, over all calls whose text is kept.
     """
 
     def __init__(
@@ -67,6 +69,7 @@ class Source:
         self._resample_kwargs = resample_kwargs
         self._reader = Reader()
         self._earlier: Response | None = None
+        self.beside: list[ContentBlock] = []
         self.request: Request = to_request(
             asked,
             metadata=llm.metadata,
@@ -94,12 +97,15 @@ class Source:
         reader = self._read(call)
         llm, method, asked, kwargs = self._plan(call)
         try:
-            with hanging_up(getattr(llm, f"stream_{method}")(asked, **kwargs)) as responses:
-                for response in responses:
-                    yield from reader.read(response)
+            stream = getattr(llm, f"stream_{method}")(asked, **kwargs)
+            if stream is not None:
+                with hanging_up(stream) as responses:
+                    for response in responses:
+                        yield from reader.read(response)
         except NotImplementedError:
             if reader.last is not None:
                 raise
+        if reader.last is None:  # the LLM does not stream, or its server answers in one piece
             whole = getattr(llm, method)(asked, **kwargs)
             yield from reader.read_whole(whole, call.prefill)
         yield from reader.end()
@@ -110,13 +116,15 @@ class Source:
         llm, method, asked, kwargs = self._plan(call)
         try:
             stream = await getattr(llm, f"astream_{method}")(asked, **kwargs)
-            async with ahanging_up(stream) as responses:
-                async for response in responses:
-                    for step in reader.read(response):
-                        yield step
+            if stream is not None:
+                async with ahanging_up(stream) as responses:
+                    async for response in responses:
+                        for step in reader.read(response):
+                            yield step
         except NotImplementedError:
             if reader.last is not None:
                 raise
+        if reader.last is None:
             whole = await getattr(llm, f"a{method}")(asked, **kwargs)
             for step in reader.read_whole(whole, call.prefill):
                 yield step
@@ -125,7 +133,10 @@ class Source:
 
     def _read(self, call: Call) -> Reader:
         self._earlier = self.last
-        self._reader = Reader(None if self._offers_tools else call.max_tokens)
+        if call.kind in ("first", "restart"):
+            self.beside.clear()
+        sent = bool(self._provider.budget_keyword) and not self._offers_tools
+        self._reader = Reader(call.max_tokens if sent else self._limit, self.beside)
         return self._reader
 
     def _plan(self, call: Call) -> Planned:

@@ -12,7 +12,8 @@ from stopping_core.protocols import CompletenessCheck
 from stopping_core.types import Draft, Request, Verdict
 
 _TOOLS = ("tools", "functions")
-_FORMS = ("response_format", "response_schema", "format")
+_FORMS = ("response_format", "response_schema", "format", "grammar")
+_FORMS_IN_BODY = (*_FORMS, "json_schema", "structured_outputs", "regex", "ebnf")
 
 
 def settings_of(llm: LLM) -> Mapping[str, Any]:
@@ -24,14 +25,16 @@ def settings_of(llm: LLM) -> Mapping[str, Any]:
 def offers_tools(llm: LLM, kwargs: Mapping[str, Any]) -> bool:
     """Whether the model may call a tool."""
     given = {**settings_of(llm), **kwargs}
-    return any(given.get(name) for name in _TOOLS)
+    built_in = getattr(llm, "built_in_tools", None)
+    return bool(built_in) or any(given.get(name) for name in _TOOLS)
 
 
 def is_untouched(llm: LLM, kwargs: Mapping[str, Any], *, cut_with_tools: bool) -> bool:
     """Whether a call must be neither cut nor checked.
 
     It offers tools, whose arguments are no answer to judge; or it constrains the form, and a
-    continuation would begin that anew; or it asks for several answers at once.
+    continuation would begin that anew; or it asks for several answers at once, or for sound, which
+    does not stream; or the LLM has its server keep the turns, and so would have it keep the cuts.
 
     Args:
         llm: The LLM that is asked.
@@ -39,9 +42,22 @@ def is_untouched(llm: LLM, kwargs: Mapping[str, Any], *, cut_with_tools: bool) -
         cut_with_tools: Whether tools alone are no reason.
     """
     given = {**settings_of(llm), **kwargs}
-    if any(given.get(name) for name in _FORMS) or (given.get("n") or 1) > 1:
+    if _constrains(given) or (given.get("n") or 1) > 1:
+        return True
+    modalities = given.get("modalities") or getattr(llm, "modalities", None) or ()
+    if "audio" in modalities or getattr(llm, "track_previous_responses", False):
         return True
     return not cut_with_tools and offers_tools(llm, kwargs)
+
+
+def _constrains(given: Mapping[str, Any]) -> bool:
+    """Whether settings constrain the form of the answer, under any server's name for that."""
+    text, body = given.get("text"), given.get("extra_body")
+    if any(given.get(name) for name in _FORMS) or (isinstance(text, Mapping) and "format" in text):
+        return True
+    return isinstance(body, Mapping) and any(
+        name in _FORMS_IN_BODY or name.startswith("guided_") for name in body
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,6 +27,7 @@ T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
 
+_IN_C = ("builtins", "itertools")  # map, filter, chain: they hold what they iterate in tuples
 _SUSPENDED = (GeneratorType, AsyncGeneratorType, CoroutineType)
 
 
@@ -130,9 +131,9 @@ def _held_by(stream: Any) -> tuple[list[Any], list[Any]]:
     """Find the generators in a suspended stream, outermost first, and its client's streams.
 
     A generator keeps what it iterates on its frame's stack, which only the garbage collector can
-    see. Only generators are looked into, so what is found belongs to this stream and no other.
-    A client's stream is told by its shape: an object that holds its HTTP ``response``, as those of
-    the OpenAI, Anthropic and Mistral clients do.
+    see. Only generators and C's iterators are looked into, so what is found belongs to this stream
+    and no other. A client's stream is told by its shape: an object that holds its HTTP
+    ``response``, as those of the OpenAI, Anthropic and Mistral clients do.
     """
     seen = {id(stream)}
     suspended, clients = [stream], []
@@ -141,11 +142,17 @@ def _held_by(stream: Any) -> tuple[list[Any], list[Any]]:
             if id(found) in seen:
                 continue
             seen.add(id(found))
-            if isinstance(found, _SUSPENDED):
+            in_c = _is_in_c(one) and isinstance(found, tuple)
+            if isinstance(found, _SUSPENDED) or _is_in_c(found) or in_c:
                 suspended.append(found)
             elif not isinstance(found, type) and _response(found) is not None:
                 clients.append(found)
     return suspended, clients
+
+
+def _is_in_c(found: Any) -> bool:
+    iterates = isinstance(found, Iterator) and not isinstance(found, _SUSPENDED)
+    return iterates and type(found).__module__ in _IN_C
 
 
 def _response(client: Any) -> Any:

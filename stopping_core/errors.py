@@ -6,18 +6,24 @@ A caller's mistake is a ``ValueError`` where the object is made. Model text neve
 
 from __future__ import annotations
 
+from typing import Any
+
 from stopping_core.types import Completion
 
 
 class StoppingError(Exception):
-    """A run ended without a complete answer; ``completion`` is what there is of it."""
+    """A run ended without a complete answer; ``completion`` is what there is of it.
+
+    The completion is no part of ``args``: frameworks log the ``repr`` of an error, and an answer
+    does not belong into a log.
+    """
 
     def __init__(self, message: str, completion: Completion) -> None:
-        super().__init__(message, completion)
+        super().__init__(message)
         self.completion = completion
 
-    def __str__(self) -> str:
-        return str(self.args[0])
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (*self.args, self.completion), self.__dict__
 
 
 class BudgetExhausted(StoppingError):

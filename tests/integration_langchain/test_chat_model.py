@@ -20,7 +20,7 @@ from langchain_core.rate_limiters import InMemoryRateLimiter
 from openai import BadRequestError, InternalServerError, RateLimitError
 
 from langchain_stopping import AdaptiveChatModel
-from stopping_core import BudgetExhausted
+from stopping_core import BudgetExhausted, Draft, Request, Verdict
 from stopping_core.budgets import GeometricBudget
 from tests.integration_langchain.setting import (
     CUT,
@@ -151,7 +151,8 @@ def test_an_overloaded_server_is_asked_again() -> None:
     with CountingServer([Script(status=400)]) as server:
         with pytest.raises(BadRequestError, match="400"):
             wrapped(server, SMALL).invoke("Count.")
-        assert 1 == len(server.calls)
+        # Once more without the question for usage, at which such servers balk.
+        assert [True, False] == ["stream_options" in request for request in server.requests]
 
 
 @pytest.mark.parametrize("way", ["invoke", "stream", "ainvoke", "astream"])
@@ -274,6 +275,44 @@ def test_a_callers_own_prefill_is_joined_with_ours() -> None:
             message["role"] for message in server.requests[1]["messages"]
         ]
         assert "Zero One two three four" == server.requests[1]["messages"][-1]["content"]
+
+
+def test_logprobs_of_a_dropped_answer_are_dropped() -> None:
+    """An answer that was started over has the logprobs of its own tokens and of no others."""
+    scripts = [Script(['{"a"', ": 1"], logprobs=[-1, -1]), Script(["{}"], logprobs=[-2])]
+    with CountingServer(scripts) as server:
+        stopping = SMALL.replace(budget=GeometricBudget(first=64))
+        model = AdaptiveChatModel(inner=openai(server, logprobs=True), stopping=stopping)
+        answer = model.invoke("In JSON.")
+    tokens = [entry["token"] for entry in answer.response_metadata["logprobs"]["content"]]
+    assert ["{}", ["{}"]] == [answer.content, tokens]
+
+
+def test_the_output_beside_the_answers_is_the_inner_models() -> None:
+    """What LangChain adds up over several prompts is added up as the inner model does."""
+    with CountingServer([TEXT]) as server:
+        model = wrapped(server, FIRST_SENTENCE.replace(mode="off"))
+        prompts: list[list[BaseMessage]] = [[HumanMessage("Count.")], [HumanMessage("Again.")]]
+        assert openai(server).generate(prompts).llm_output == model.generate(prompts).llm_output
+
+
+class Slow:
+    """A check that takes its time, and has a quick one to ask before a cut."""
+
+    slow = True
+
+    def __call__(self, request: Request, draft: Draft, /) -> Verdict:
+        return Verdict(True)
+
+    def fast(self, request: Request, draft: Draft, /) -> Verdict:
+        return Verdict(False)
+
+
+def test_the_quick_side_of_a_slow_check_is_asked_before_a_cut() -> None:
+    """It hinders the cut, as it does where the core is used without LangChain."""
+    with CountingServer([TOKENS]) as server:
+        answer = wrapped(server, FIRST_SENTENCE.replace(completeness=Slow())).invoke("Which?")
+    assert "".join(TOKENS) == answer.content
 
 
 def test_what_is_wrong_is_said_when_it_is_made() -> None:

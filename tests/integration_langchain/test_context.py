@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
+import gc
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
@@ -23,7 +26,7 @@ from tests.integration_langchain.setting import (
 )
 from tests.support.sse_server import CountingServer
 
-SLOW = 0.03
+SLOW = 0.06  # seconds a token: the threads of a batch, which end together, wait for each other
 WORDS = ["One.", " Two", " x.", " Three", " y.", *(f" Z{n}" for n in range(20))]
 
 
@@ -166,3 +169,41 @@ def test_settings_are_checked() -> None:
     block = adaptive_stopping(FIRST_SENTENCE, keep=0)
     with pytest.raises(ValueError, match="keep must be >= 1, got 0"):
         block.__enter__()
+
+
+async def test_a_generator_that_is_left_inside_ends_the_block() -> None:
+    """Python closes it in another context, where nothing can be detached; it acts no more."""
+    failed: list[Any] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, found: failed.append(found))
+
+    with CountingServer([TOKENS], delay=0.0) as server:
+        model = openai(server)
+
+        async def answers() -> AsyncIterator[str]:
+            with adaptive_stopping(FIRST_SENTENCE):
+                async for chunk in model.astream("?"):
+                    yield str(chunk.content)
+
+        async for text in answers():
+            if text:
+                break
+        gc.collect()
+        await asyncio.sleep(0.05)
+        assert not failed
+        assert "".join(TOKENS) == (await model.ainvoke("?")).content
+
+
+def test_a_generator_stepped_in_several_contexts_ends_the_block() -> None:
+    """As a web framework does, in threads: the block is not there in the next step."""
+
+    def dependency() -> Iterator[AdaptiveStopHandler]:
+        with adaptive_stopping(FIRST_SENTENCE) as handler:
+            yield handler
+
+    generator = dependency()
+    handler = contextvars.copy_context().run(next, generator)
+    assert None is contextvars.copy_context().run(next, generator, None)
+    with CountingServer([TOKENS], delay=0.0) as server:
+        openai(server).invoke("?")
+        assert len(TOKENS) == server.sent
+    assert not handler.completions

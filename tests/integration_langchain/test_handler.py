@@ -4,28 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
-from langchain_core.callbacks import BaseCallbackHandler
-from langchain_core.language_models import BaseChatModel, FakeListChatModel
-from langchain_core.messages import AIMessageChunk
+from langchain_core.callbacks import BaseCallbackHandler, CallbackManager
 from langchain_core.output_parsers import StrOutputParser
-from langchain_core.outputs import ChatGenerationChunk, ChatResult
-from langchain_core.runnables import Runnable
 from langchain_core.tools import tool
-from langchain_core.tracers._streaming import _StreamingCallbackHandler
+from langchain_core.utils.function_calling import convert_to_openai_tool
 
 from langchain_stopping import AdaptiveChatModel, AdaptiveStopHandler
-from stopping_core import Completion, GenerationStopped, Request
+from stopping_core import AdaptiveStopping, Completion, Request
 from tests.integration_langchain.setting import CUT, FIRST_SENTENCE, TOKENS, WAYS, openai
 from tests.support.sse_server import CountingServer, Script
-
-
-def test_langchain_still_takes_it_for_a_streaming_handler() -> None:
-    """The protocol that makes ``invoke`` stream is private to LangChain, which may change it."""
-    assert isinstance(AdaptiveStopHandler(FIRST_SENTENCE), _StreamingCallbackHandler)
 
 
 def test_the_message_says_what_was_done() -> None:
@@ -103,6 +93,7 @@ def test_what_does_not_stream_is_checked() -> None:
     assert "".join(TOKENS) == answer.content
     (completion,) = handler.completions.values()
     assert [True, len(TOKENS)] == [completion.complete, completion.usage.generated]
+    assert ["".join(TOKENS), "stop"] == [completion.text, completion.finish_reason]
 
 
 @tool
@@ -119,10 +110,51 @@ def test_tool_calls_and_wrapped_models_are_left_alone() -> None:
         model = openai(server).bind_tools([weather])
         answer = model.invoke("?", config={"callbacks": [handler]})
         assert [{"city": "Paris. Then"}] == [call["args"] for call in answer.tool_calls]
+        assert not server.requests[0].get("stream")
     with CountingServer([TOKENS]) as server:
         wrapped = AdaptiveChatModel(inner=openai(server), stopping=FIRST_SENTENCE)
         wrapped.invoke("?", config={"callbacks": [handler]})
     assert not handler.completions
+
+
+LEFT_ALONE: dict[str, dict[str, Any]] = {
+    "tools": {"tools": [convert_to_openai_tool(weather)]},
+    "structured": {"response_format": {"type": "json_object"}},
+    "several": {"n": 2},
+}
+
+
+@pytest.mark.parametrize("way", ["invoke", "ainvoke"])
+@pytest.mark.parametrize("kind", [*LEFT_ALONE, "off"])
+def test_what_is_left_alone_is_as_without_it(kind: str, way: str) -> None:
+    """It is sent as it was, not as a stream, and nothing of what comes back is lost."""
+    mode: Any = "off" if kind == "off" else "active"
+    handler = AdaptiveStopHandler(FIRST_SENTENCE.replace(mode=mode))
+    manager = CallbackManager([handler])
+    with CountingServer([TOKENS], delay=0.0, keep_alive=False) as server:
+        configs: list[Any] = [{}, {"callbacks": [handler]}, {"callbacks": manager}]
+        answers: list[Any] = []
+        for config in configs:
+            model = openai(server).bind(**LEFT_ALONE.get(kind, {}))
+            answers.append(
+                asyncio.run(model.ainvoke("?", config))
+                if way == "ainvoke"
+                else model.invoke("?", config)
+            )
+        first, *others = server.requests
+    assert [first, first] == others
+    assert not first.get("stream")
+    assert 1 == len({str(answer.model_dump(exclude={"id"})) for answer in answers})
+    assert [handler] == manager.handlers
+
+
+def test_only_the_run_that_is_watched_is_made_a_stream() -> None:
+    """Another call through the same callback manager is not."""
+    config: Any = {"callbacks": CallbackManager([AdaptiveStopHandler(FIRST_SENTENCE)])}
+    with CountingServer([TOKENS], delay=0.001) as server:
+        openai(server).invoke("?", config)
+        openai(server).bind(n=2).invoke("?", config)
+        assert [True, False] == [bool(body.get("stream")) for body in server.requests]
 
 
 def test_reasoning_in_tags_is_kept_and_not_counted_as_answer() -> None:
@@ -141,6 +173,13 @@ def test_chunks_of_many_tokens_are_trimmed() -> None:
         model = openai(server).with_config(callbacks=[handler])
         assert CUT == model.invoke("?").content
         assert CUT == "".join(str(chunk.content) for chunk in model.stream("?"))
+
+
+def test_what_stands_in_earlier_chunks_is_trimmed() -> None:
+    """A decision may fall some blanks behind the cut; those that are on hand are taken back."""
+    with CountingServer([["Paris is", " the capital.", " ", " ", "It", *TOKENS]]) as server:
+        handler = AdaptiveStopHandler(FIRST_SENTENCE)
+        assert CUT == openai(server).invoke("?", config={"callbacks": [handler]}).content
 
 
 def test_an_error_of_the_model_is_the_models() -> None:
@@ -234,7 +273,7 @@ async def test_runs_side_by_side_do_not_mix() -> None:
 
 
 async def test_astream_events_still_has_the_chains_own_events() -> None:
-    """Only one handler may tap a chain's output: ours makes way for the one that needs it."""
+    """Only one handler may tap a chain's output, and ours does not."""
     with CountingServer([TOKENS]) as server:
         chain = openai(server) | StrOutputParser()
         config: Any = {"callbacks": [AdaptiveStopHandler(FIRST_SENTENCE)]}
@@ -244,76 +283,13 @@ async def test_astream_events_still_has_the_chains_own_events() -> None:
     assert CUT == events[-1]["data"]["output"]
 
 
-class Temporaries(BaseChatModel):
-    """Yields what nothing else refers to, and takes its messages where nothing can find them."""
-
-    def _generate(self, *args: Any, **kwargs: Any) -> ChatResult:
-        raise NotImplementedError
-
-    def _stream(self, *args: Any, **kwargs: Any) -> Iterator[ChatGenerationChunk]:
-        for token in TOKENS:
-            yield ChatGenerationChunk(message=AIMessageChunk(content=token))
-
-    @property
-    def _llm_type(self) -> str:
-        return "temporaries"
-
-
-class AsyncTemporaries(Temporaries):
-    """The same, for async callers."""
-
-    async def _astream(self, *args: Any, **kwargs: Any) -> AsyncIterator[ChatGenerationChunk]:
-        for token in TOKENS:
-            yield ChatGenerationChunk(message=AIMessageChunk(content=token))
-
-
-@pytest.mark.parametrize("way", WAYS)
-def test_where_the_stream_is_not_found_it_raises(way: str) -> None:
-    """The stop surfaces as an exception that carries the text up to the cut."""
-    handler = AdaptiveStopHandler(FIRST_SENTENCE)
-    model: Runnable[Any, str] = AsyncTemporaries() | StrOutputParser()
-    with pytest.raises(GenerationStopped, match="AdaptiveChatModel") as caught:
-        WAYS[way](model.with_config(callbacks=[handler]), "Which city?")
-    assert CUT == caught.value.completion.text
-    assert not handler._runs
-
-
-@pytest.mark.parametrize("way", WAYS)
-def test_where_the_stream_is_not_found_it_may_finish(way: str) -> None:
-    """Asked to, the handler lets the model write on and takes away what comes after the cut."""
-    told: list[Completion] = []
-    stopping = FIRST_SENTENCE.replace(hooks=(lambda request, done: told.append(done),))
-    handler = AdaptiveStopHandler(stopping, ungraceful="finish")
-    model: Runnable[Any, str] = AsyncTemporaries() | StrOutputParser()
-    answers = WAYS[way](model.with_config(callbacks=[handler]), "Which city?")
-    assert [CUT] * len(answers) == answers
-    assert [(CUT, 0)] * len(answers) == [(done.text, done.usage.avoided) for done in told]
-    assert told == list(handler.completions.values())
-    assert not handler._runs
-
-
-def test_finishing_saves_nothing_and_says_so() -> None:
-    """Where the model writes on, nothing is avoided even under a known limit."""
-    handler = AdaptiveStopHandler(FIRST_SENTENCE, ungraceful="finish")
-    answer = Temporaries().invoke("?", config={"callbacks": [handler]}, max_tokens=40)
-    done = answer.response_metadata["stopping"]
-    assert [CUT, "sentence", 0] == [answer.content, done["reason"], done["tokens"]["avoided"]]
-    with pytest.raises(ValueError, match='ungraceful must be "raise" or "finish", got \'stop\''):
-        AdaptiveStopHandler(FIRST_SENTENCE, ungraceful="stop")  # type: ignore[arg-type]  # the mistake
-
-
-def test_raising_counts_as_an_error_to_fallbacks() -> None:
-    """A cut that had to raise sends a chain to its fallback; one that finishes does not."""
-    for ungraceful, expected in (("raise", "Other."), ("finish", CUT)):
-        handler = AdaptiveStopHandler(FIRST_SENTENCE, ungraceful=ungraceful)  # type: ignore[arg-type]
-        model = Temporaries().with_config(callbacks=[handler])
-        other = FakeListChatModel(responses=["Other."])
-        assert expected == model.with_fallbacks([other]).invoke("?").content
-
-
-@pytest.mark.parametrize("way", ["ainvoke", "astream"])
-def test_a_sync_model_in_async_code_is_cut(way: str) -> None:
-    """LangChain reads a model without async methods in threads; that stream can be closed too."""
-    handler = AdaptiveStopHandler(FIRST_SENTENCE)
-    chain = (Temporaries() | StrOutputParser()).with_config(callbacks=[handler])
-    assert [CUT] == WAYS[way](chain, "Which city?")
+def test_reasoning_is_not_cut() -> None:
+    """A callback could not go on to the answer: even reasoning in a loop is left to its end."""
+    tokens = ["<think>", *["I must think about it again. "] * 60, "</think>", "\n\n", "Paris."]
+    with CountingServer([tokens], delay=0.0) as server:
+        handler = AdaptiveStopHandler(AdaptiveStopping())
+        answer = openai(server).invoke("Where?", config={"callbacks": [handler]})
+    assert ["Paris.", True] == [
+        str(answer.content).rpartition("\n")[2],
+        answer.response_metadata["stopping"]["complete"],
+    ]

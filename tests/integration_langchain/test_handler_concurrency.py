@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import copy
 import gc
+import pickle
 import weakref
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
@@ -19,7 +20,10 @@ from langchain_openai import ChatOpenAI
 
 from langchain_stopping import AdaptiveStopHandler
 from langchain_stopping.streams import Stream
-from tests.integration_langchain.setting import CUT, DECIDED, FIRST_SENTENCE, TOKENS, openai
+from stopping_core import Boundary
+from stopping_core.policies import Threshold
+from stopping_core.signals import Sentences
+from tests.integration_langchain.setting import CUT, FIRST_SENTENCE, TOKENS, openai
 from tests.support.sse_server import CountingServer, Script
 
 pytestmark = pytest.mark.filterwarnings("ignore::langchain_core._api.LangChainBetaWarning")
@@ -73,20 +77,6 @@ async def test_ways_at_the_same_time() -> None:
     assert not handler._runs
 
 
-def test_a_handler_that_is_not_inline_would_do_as_well() -> None:
-    """LangChain then awaits it beside the other handlers, and no more in the order of the list."""
-
-    class InThread(AdaptiveStopHandler):
-        run_inline = False
-
-    handler = InThread(FIRST_SENTENCE)
-    with CountingServer([TOKENS], delay=SLOW) as server:
-        model = openai(server).with_config(callbacks=[handler])
-        assert CUT == model.invoke("?").content
-        assert CUT == asyncio.run(model.ainvoke("?")).content
-        assert max(server.sent_per_call) <= DECIDED + 2
-
-
 def test_a_copied_configuration_works() -> None:
     """A copy has the same settings and completions of its own."""
     handler = AdaptiveStopHandler(FIRST_SENTENCE, keep=7, ungraceful="finish")
@@ -102,6 +92,39 @@ def test_a_copied_configuration_works() -> None:
         chain = RunnableLambda(str) | openai(server).with_config(config)  # type: ignore[arg-type]
         assert CUT == chain.invoke("?").content
     assert [1, 2] == [len(handler.completions), len(copied.completions)]
+
+
+def test_a_handler_can_be_sent_to_another_process() -> None:
+    """With its settings and what it has done so far."""
+    handler = AdaptiveStopHandler(FIRST_SENTENCE, keep=7, ungraceful="finish")
+    with CountingServer([TOKENS], delay=SLOW) as server:
+        openai(server).invoke("?", config={"callbacks": [handler]})
+        twin = pickle.loads(pickle.dumps(handler))
+        assert [handler.completions, 7, "finish"] == [
+            twin.completions,
+            twin._keep,
+            twin._ungraceful,
+        ]
+        assert CUT == openai(server).invoke("?", config={"callbacks": [twin]}).content
+    assert [1, 2] == [len(handler.completions), len(twin.completions)]
+
+
+class Own(AdaptiveStopHandler):
+    """A user's subclass."""
+
+
+@pytest.mark.parametrize("kinds", [(AdaptiveStopHandler, Own), (Own, AdaptiveStopHandler)])
+def test_the_first_of_several_acts(kinds: Any) -> None:
+    """Of those given by hand, subclasses included."""
+    tokens = ["One", ".", " Two", ".", " Three", *TOKENS[5:]]
+    two = Threshold(Sentences(), at_least=2, at=Boundary.SENTENCE, reason="two")
+    handlers = [
+        kinds[0](FIRST_SENTENCE.replace(policy=two)),
+        kinds[1](FIRST_SENTENCE),
+    ]
+    with CountingServer([tokens], delay=SLOW) as server:
+        answer = openai(server).invoke("?", config={"callbacks": [*handlers]})
+    assert ["One. Two.", 1, 0] == [answer.content, *(len(h.completions) for h in handlers)]
 
 
 def test_a_handler_and_its_copy_cut_once() -> None:

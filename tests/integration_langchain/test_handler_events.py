@@ -65,6 +65,20 @@ def test_a_cut_is_exact_and_hangs_up(watch: Watch) -> None:
     assert not handler._runs
 
 
+def test_a_program_that_ends_at_once_has_hung_up() -> None:
+    """The hang-up is awaited in the cut: no task is left to the loop for it."""
+
+    async def ask(model: BaseChatModel, handler: AdaptiveStopHandler) -> str:
+        config: Any = {"callbacks": [handler]}
+        stream = await model.astream_events("Which city?", config=config, version="v3")
+        return "".join([delta async for delta in stream.text])
+
+    with CountingServer([TOKENS], delay=SLOW) as server:
+        answer = asyncio.run(ask(openai(server), AdaptiveStopHandler(FIRST_SENTENCE)))
+        assert [CUT, 1] == [answer, server.disconnected]
+        assert server.sent <= DECIDED + 2
+
+
 @both
 def test_the_usage_is_estimated(watch: Watch) -> None:
     """The usage that the provider keeps back after a cut is ours, and says so."""

@@ -7,10 +7,12 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from langchain_core.language_models import BaseChatModel
-from langchain_core.messages import AIMessageChunk, BaseMessage, HumanMessage
+from langchain_core.callbacks import get_usage_metadata_callback
+from langchain_core.language_models import BaseChatModel, FakeMessagesListChatModel
+from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, HumanMessage
 from langchain_core.messages.ai import UsageMetadata
 from langchain_core.outputs import ChatGenerationChunk, ChatResult
+from pydantic import Field
 
 from langchain_stopping import AdaptiveStopHandler
 from stopping_core import GenerationStopped
@@ -41,6 +43,8 @@ class Telling(BaseChatModel):
 
     keeps: bool
     """Whether it keeps the chunk that it yields, by which its stream is found."""
+    said: dict[str, str] = Field(default_factory=dict)
+    """Metadata of the first chunk."""
 
     def _generate(self, *args: Any, **kwargs: Any) -> ChatResult:
         raise NotImplementedError
@@ -48,6 +52,8 @@ class Telling(BaseChatModel):
     def _stream(self, *args: Any, **kwargs: Any) -> Iterator[ChatGenerationChunk]:
         for token in TOKENS:
             chunk = _chunk(token, used(7, 0) if token == TOKENS[0] else None)
+            if token == TOKENS[0]:
+                chunk.message.response_metadata = self.said
             if self.keeps:
                 yield chunk
             else:
@@ -97,3 +103,45 @@ def test_what_a_provider_bills_on_is_booked(limit: int | None, unseen: int) -> N
         handler.on_llm_new_token("", chunk=last, run_id=run_id)
     usage = caught.value.completion.usage
     assert [0, unseen] == [usage.avoided, usage.unseen]
+
+
+@pytest.mark.parametrize("way", ["invoke", "ainvoke"])
+def test_an_uncut_stream_without_usage_is_estimated(way: str) -> None:
+    """Where the handler made the call a stream, and the provider then says nothing of its usage."""
+    with CountingServer([["Hi", " there"]], delay=0.0) as server:
+        handler = AdaptiveStopHandler(FIRST_SENTENCE)
+        with get_usage_metadata_callback() as counted:
+            answer = ask(openai(server), way, config={"callbacks": [handler]})
+    assert answer.usage_metadata is not None
+    assert used(answer.usage_metadata["input_tokens"], 2) == answer.usage_metadata
+    assert answer.response_metadata["stopping"]["tokens"]["estimated"]
+    assert {server.model: answer.usage_metadata} == counted.usage_metadata
+
+
+@pytest.mark.parametrize("way", ["invoke", "stream", "ainvoke", "astream"])
+def test_a_cut_is_counted_under_the_models_name(way: str) -> None:
+    """Providers name the model with their last chunk, which never comes."""
+    with CountingServer([TOKENS], delay=0.03) as server:
+        handler = AdaptiveStopHandler(FIRST_SENTENCE)
+        with get_usage_metadata_callback() as counted:
+            answer = ask(openai(server), way, config={"callbacks": [handler]})
+    assert server.model == answer.response_metadata["model_name"]
+    assert {server.model: answer.usage_metadata} == counted.usage_metadata
+
+
+@pytest.mark.parametrize(("keeps", "known"), [(True, None), (False, "resp_1")])
+def test_a_cut_answer_names_no_response(keeps: bool, known: str | None) -> None:
+    """What was hung up on never completed, and cannot be gone on from; the model is named once."""
+    said = {"id": "resp_1", "model_name": "told"}  # with the first chunk, as in Responses
+    model = Telling(keeps=keeps, said=said, metadata={"ls_model_name": "ours"})
+    handler = AdaptiveStopHandler(FIRST_SENTENCE, ungraceful="finish")
+    done = model.invoke("?", config={"callbacks": [handler]}).response_metadata
+    assert [known, "told"] == [done.get("id"), done["model_name"]]
+
+
+def test_a_message_of_the_users_is_not_written_to() -> None:
+    """What came as a whole may be an object that somebody else keeps."""
+    own = AIMessage("Hi.")
+    model = FakeMessagesListChatModel(responses=[own])
+    answer = model.invoke("?", config={"callbacks": [AdaptiveStopHandler(FIRST_SENTENCE)]})
+    assert [True, False] == ["stopping" in m.response_metadata for m in (answer, own)]

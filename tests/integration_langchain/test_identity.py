@@ -101,6 +101,17 @@ def test_no_secret_is_shown() -> None:
     assert "ChatOpenAI(m)" in repr(model)
 
 
+def test_a_copy_with_another_stopping_has_another_key() -> None:
+    """Though what tells the two apart cannot be written down: a function is in each."""
+    model = wrap(checked(complete=True))
+    first = model._get_llm_string()
+    other = model.model_copy(update={"stopping": checked(complete=False)})
+    more = model.model_copy(update={"cut_with_tools": True})
+    keys = [one._get_llm_string() for one in (model, other, more)]
+    assert [3, keys] == [len(set(keys)), [one._get_llm_string() for one in (model, other, more)]]
+    assert [first, first] == [keys[0], model.model_copy()._get_llm_string()]
+
+
 @pytest.mark.parametrize("way", [copy.deepcopy, copy.copy, lambda m: pickle.loads(pickle.dumps(m))])
 def test_copies_answer_alike(way: Any) -> None:
     """Where the inner model can be copied and pickled, so can the wrapper."""

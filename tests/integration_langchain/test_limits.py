@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pytest
@@ -19,7 +19,7 @@ from langchain_stopping import AdaptiveChatModel
 from langchain_stopping.client import hides_usage
 from stopping_core.budgets import GeometricBudget
 from tests.integration_langchain.setting import FIRST_SENTENCE, SMALL, TEXT, ask, openai, wrapped
-from tests.support.sse_server import PROMPT_TOKENS, CountingServer
+from tests.support.sse_server import PROMPT_TOKENS, CountingServer, Script
 
 
 class CountingLimiter(BaseRateLimiter):
@@ -113,6 +113,23 @@ def test_usage_is_not_asked_for_against_the_callers_word(
         assert not (server.requests[0].get("stream_options") or {}).get("include_usage")
     tokens = answer.response_metadata["stopping"]["tokens"]
     assert [8, True] == [tokens["generated"], tokens["estimated"]]
+
+
+@pytest.mark.parametrize("way", ["invoke", "stream", "ainvoke", "astream"])
+@pytest.mark.parametrize("status", [400, 422])
+def test_a_server_that_refuses_the_question_is_not_asked_again(way: str, status: int) -> None:
+    """One that knows no ``stream_options`` is called without it, from then on at once."""
+
+    def script(body: Mapping[str, Any]) -> Script:
+        return Script(status=status) if "stream_options" in body else Script(TEXT)
+
+    with CountingServer(script) as server, CountingServer([TEXT]) as willing:
+        model = wrapped(server, SMALL.replace(budget=GeometricBudget(first=64)))
+        answers = [ask(model, way) for _ in range(2)]
+        assert ["".join(TEXT)] * 2 == [answer.content for answer in answers]
+        assert [True, False, False] == ["stream_options" in body for body in server.requests]
+        ask(model.model_copy(update={"inner": openai(willing)}), way)
+        assert "stream_options" in willing.requests[0]
 
 
 def test_the_responses_protocol_is_not_asked_for_usage() -> None:

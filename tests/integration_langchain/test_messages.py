@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Generator
 from typing import Any
 
@@ -109,6 +110,31 @@ def test_half_characters_keep_the_chunks_text() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("content", "entries", "expected"),
+    [
+        ("Hi", [{"token": "Hi", "logprob": -1, "top_logprobs": 5}], [Step("Hi", logprob=-1)]),
+        ("Hi", [{"token": "Hi", "logprob": math.nan}], [Step("Hi")]),
+        ("Hi", [{"token": "Hi", "logprob": "x", "top_logprobs": [None]}], [Step("Hi")]),
+        ("NoneNone", [{"logprob": -1}] * 2, [Step("None", logprob=-1)] * 2),
+        ([{"type": "text", "text": {"value": "Hi"}}], None, []),
+        ([{"type": ["text"], "text": "Hi"}], None, []),
+        ([{"type": "thinking", "thinking": {"value": "Hi"}}], None, []),
+    ],
+)
+def test_what_no_provider_should_send_is_no_error(
+    content: Any, entries: Any, expected: list[Step]
+) -> None:
+    """Data of another shape than is known is no evidence; it never raises."""
+    given = chunk(content, generation_info={"logprobs": {"content": entries}})
+    assert expected == list(to_steps(given))
+    reply = Reply()
+    reply.begin(Call("first", 1, None))
+    assert expected == [step for _ in range(2) for step in reply.take(given)][: len(expected)]
+    trim(given, 1)
+    assert "Hi"[: len(given.text)] == given.text or "N" == given.text
+
+
 def test_tokens_of_a_chunk_without_logprobs_are_estimated() -> None:
     """A short chunk is one token, a long one a quarter of its characters, an empty one none."""
     assert [1, 25] == [
@@ -170,6 +196,11 @@ def test_trim_shortens_text_and_leaves_other_blocks() -> None:
         ({"tools": [{}]}, True),
         ({"response_format": {"type": "json_object"}}, True),
         ({"n": 2}, True),
+        ({"response_format": {"type": "text"}}, False),
+        ({"output_config": {"effort": "high"}}, False),
+        ({"output_config": {"format": {"type": "json_schema"}}}, True),
+        ({"text": {"format": {"type": "json_schema"}}}, True),
+        ({"text": {"verbosity": "low"}}, False),
         ({"n": 1, "tools": [], "temperature": 0}, False),
     ],
 )

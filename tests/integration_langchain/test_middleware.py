@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
 import sys
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -232,6 +233,33 @@ def test_a_swapped_model_is_cut(in_async: bool) -> None:
         assert "".join(TOKENS) == run(first, way)  # behind it, another model is not seen
 
 
+def test_two_models_through_one_middleware() -> None:
+    """Each is wrapped by itself, in whatever order they come."""
+    stop = AdaptiveStopMiddleware(FIRST_SENTENCE)
+    with CountingServer([TOKENS]) as one, CountingServer([["Rome", ".", *TOKENS[5:]]]) as two:
+        agents = [create_agent(openai(server), middleware=[stop]) for server in (one, two, one)]
+        assert [CUT, "Rome.", CUT] == [run(agent, "invoke") for agent in agents]
+        assert [2, 1] == [len(one.calls), len(two.calls)]
+
+
+@pytest.mark.parametrize("prefill", [True, False])
+def test_its_settings_reach_the_model(prefill: bool) -> None:
+    """How it is continued, by which keyword it takes a budget, whether a hang-up ends the bill."""
+    with CountingServer([TEXT, TEXT[4:]]) as server:
+        middleware = AdaptiveStopMiddleware(
+            GROWING.replace(up_front=GeometricBudget(first=3)),
+            prefill=prefill,
+            prefill_kwargs={"extra_body": {"add_generation_prompt": False}},
+            budget_keyword="max_tokens",
+            hang_up_ends_bill=False,
+        )
+        run(create_agent(openai(server), middleware=[middleware]), "invoke")
+        first, second = server.requests[:2]
+    assert 3 == first.get("max_completion_tokens", first.get("max_tokens"))
+    assert ("assistant" if prefill else "user") == second["messages"][-1]["role"]
+    assert prefill == ("add_generation_prompt" in second)
+
+
 def test_an_adaptive_model_keeps_its_own_policy() -> None:
     """A model that is adaptive already, given or swapped in, is passed through."""
     with CountingServer([TEXT]) as server:
@@ -290,6 +318,13 @@ def test_without_langchain_the_error_says_so(monkeypatch: pytest.MonkeyPatch) ->
     with pytest.raises(MissingPackage, match="langchain is needed here") as caught:
         _ = langchain_stopping.AdaptiveStopMiddleware
     assert "langchain" == caught.value.package
+
+
+def test_without_langchain_the_rest_is_imported() -> None:
+    """``import *`` as well."""
+    code = "import sys; sys.modules['langchain'] = None\nfrom langchain_stopping import *\n"
+    done = subprocess.run([sys.executable, "-c", code + "print(adaptive_stopping)"], check=False)
+    assert 0 == done.returncode
 
 
 def test_an_unknown_name_is_an_attribute_error() -> None:

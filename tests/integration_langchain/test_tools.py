@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from langchain_core.caches import InMemoryCache
+from langchain_core.language_models import FakeListChatModel
 from langchain_core.tools import tool
 from pydantic import BaseModel
 
@@ -24,7 +25,7 @@ from tests.integration_langchain.setting import (
     openai,
     wrapped,
 )
-from tests.support.sse_server import CountingServer, Drop, Say, Script
+from tests.support.sse_server import CountingServer, Drop, Say, Script, Stall
 
 WAYS = ["invoke", "stream", "ainvoke", "astream"]
 ARGUMENTS = ['{"city":', ' "Paris."', "}"]
@@ -120,6 +121,86 @@ def test_a_broken_tool_call_is_made_again(way: str) -> None:
         assert 2 == len(server.calls)
     assert [("weather", {"city": "Paris."})] == [(c["name"], c["args"]) for c in answer.tool_calls]
     assert [] == answer.invalid_tool_calls
+
+
+@pytest.mark.parametrize("way", ["invoke", "ainvoke"])
+def test_half_a_tool_call_is_no_part_of_an_answer_that_stands(way: str) -> None:
+    """Where the last call breaks off in a tool call, the earlier text comes without it."""
+    broken = Script(ARGUMENTS, tool="weather", faults={2: Drop()})
+    with CountingServer([["```python\n", "x = 1"], broken]) as server:
+        model = wrapped(server, SMALL.replace(attempts=2), cut_with_tools=True)
+        answer = ask(model, way)
+        assert 2 == len(server.calls)
+    assert ["```python\nx = 1", [], []] == [
+        answer.content,
+        answer.tool_calls,
+        answer.invalid_tool_calls,
+    ]
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_call_with_tools_that_falls_silent_is_broken_off(way: str) -> None:
+    """The client watches it, as the session cannot: a tool call brings no steps."""
+    scripts = [Script(TEXT, faults={3: Stall()}), Script(TEXT[3:])]
+    with CountingServer(scripts) as server:
+        stopping = FIRST_SENTENCE.replace(policy=Never(), stall_seconds=0.5)
+        model = wrapped(server, stopping, prefill=True, cut_with_tools=True)
+        answer = ask(model.bind_tools([weather]), way)
+        assert 2 == len(server.calls)
+    assert "".join(TEXT) == answer.content
+
+
+JSON: Any = {"type": "json_object"}
+TOOL: Any = {"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"model_kwargs": {"response_format": JSON}},
+        {"model_kwargs": {"tools": [TOOL]}},
+        {"extra_body": {"guided_json": {}, "guided_regex": "a|b"}},
+        {"n": 2},
+    ],
+)
+def test_what_the_inner_model_was_set_to_is_left_alone(way: str, settings: Any) -> None:
+    """Tools, structured output and several answers count where the model was made with them."""
+    with CountingServer([TOKENS]) as server:
+        model = AdaptiveChatModel(inner=openai(server, **settings), stopping=FIRST_SENTENCE)
+        assert "".join(TOKENS) == ask(model, way).content
+        assert "max_completion_tokens" not in server.requests[0]
+
+
+def test_tools_of_the_inner_model_get_no_budget() -> None:
+    """With ``cut_with_tools`` the text is cut, and no budget of ours can break off a tool call."""
+    with CountingServer([TOKENS]) as server:
+        inner = openai(server, model_kwargs={"tools": [TOOL]})
+        model = AdaptiveChatModel(inner=inner, stopping=FIRST_SENTENCE, cut_with_tools=True)
+        assert CUT == model.invoke("Which city?").content
+        assert "max_completion_tokens" not in server.requests[0]
+
+
+class Formatted(FakeListChatModel):
+    """A model whose fields say what form its answers have."""
+
+    format: str | None = None
+    response_mime_type: str | None = None
+
+
+@pytest.mark.parametrize(
+    ("fields", "text"),
+    [
+        ({"format": "json"}, "One. Two."),
+        ({"response_mime_type": "application/json"}, "One. Two."),
+        ({"response_mime_type": "text/plain"}, "One."),
+        ({}, "One."),
+    ],
+)
+def test_fields_of_the_inner_model_say_its_form(fields: Any, text: str) -> None:
+    """A form that a model was made with is the provider's affair, and plain text is none."""
+    inner = Formatted(responses=["One. Two."], **fields)
+    assert text == AdaptiveChatModel(inner=inner, stopping=FIRST_SENTENCE).invoke("Count.").content
 
 
 @pytest.mark.parametrize("way", WAYS)

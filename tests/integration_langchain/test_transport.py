@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from langchain.agents import create_agent
+from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.output_parsers import StrOutputParser
 from langchain_core.prompts import ChatPromptTemplate
 from langchain_core.runnables import Runnable, RunnableLambda
@@ -28,7 +29,7 @@ from tests.integration_langchain.setting import (
 )
 from tests.support.sse_server import CountingServer
 
-SLOW = 0.03  # seconds a token: a thread that has to wait its turn is late by less
+SLOW = 0.06  # seconds a token: a thread that has to wait its turn is late by less
 
 
 def retrieve(question: str) -> dict[str, str]:
@@ -66,33 +67,65 @@ def test_handler_cuts_in_a_chain(way: str) -> None:
         assert not handler._runs
 
 
-def ask_in(form: str, way: str, model: Any, middleware: Any, config: Any) -> str:
-    """Ask a model once: by itself, before a parser, or in an agent."""
+def last_text(state: Any) -> str:
+    """The answer of an agent, from its state or, where it streams, from the model's update."""
+    return str(state.get("model", state)["messages"][-1].text)
+
+
+def ask_in(form: str, way: str, model: Any, middleware: Any, config: Any) -> list[str]:
+    """Ask a model by itself, before a parser, or in an agent."""
     if form == "model":
-        return str(ask(model, way, config=config).text)
+        return [str(ask(model, way, config=config).text)]
     chain: Any = model | StrOutputParser()
     if form == "agent":
         agent: Any = create_agent(model, middleware=middleware)
         asked: Any = RunnableLambda(lambda text: {"messages": [("user", text)]})
-        chain = asked | agent | RunnableLambda(lambda state: state["messages"][-1].text)
-    (text,) = WAYS[way](chain.with_config(config), "Which city?")
-    return str(text)
+        chain = asked | agent | RunnableLambda(last_text)
+    return [str(text) for text in WAYS[way](chain.with_config(config), "Which city?")]
 
 
 CELLS = [
     *(("handler", "model", way) for way in ("invoke", "stream", "ainvoke", "astream")),
-    *(("handler", "parser", way) for way in ("invoke", "stream", "astream")),
-    *((kind, "agent", way) for kind in ("handler", "middleware") for way in ("invoke", "ainvoke")),
+    *(("handler", "parser", way) for way in ("invoke", "stream", "batch", "astream")),
+    *((kind, "agent", way) for kind in ("handler", "middleware") for way in WAYS),
 ]
+
+
+def cutting(kind: str) -> tuple[Any, Any]:
+    """The middleware and the configuration of a way to cut."""
+    by_handler = kind == "handler"
+    middleware = [] if by_handler else [AdaptiveStopMiddleware(FIRST_SENTENCE)]
+    return middleware, {"callbacks": [AdaptiveStopHandler(FIRST_SENTENCE)] if by_handler else []}
 
 
 @pytest.mark.parametrize(("kind", "form", "way"), CELLS)
 def test_at_most_two_tokens_come_after_the_decision(kind: str, form: str, way: str) -> None:
-    """At 20 tokens a second, whatever cuts and however it is called."""
-    config = {"callbacks": [AdaptiveStopHandler(FIRST_SENTENCE)]} if kind == "handler" else {}
-    middleware = [AdaptiveStopMiddleware(FIRST_SENTENCE)] if kind == "middleware" else []
-    with CountingServer([TOKENS], delay=0.05) as server:
-        assert CUT == ask_in(form, way, openai(server), middleware, config)
+    """At some 15 tokens a second, whatever cuts and however it is called."""
+    with CountingServer([TOKENS], delay=SLOW) as server:
+        answers = ask_in(form, way, openai(server), *cutting(kind))
+        assert [CUT] * len(answers) == answers
+        assert max(server.sent_per_call) <= DECIDED + 2
+        assert len(answers) == server.disconnected
+
+
+@pytest.mark.skipif(
+    not hasattr(BaseCallbackHandler, "on_stream_event"),
+    reason="this langchain-core has no content-block events",
+)
+@pytest.mark.filterwarnings("ignore::langchain_core._api.LangChainBetaWarning")
+@pytest.mark.parametrize("kind", ["handler", "middleware"])
+def test_an_agents_events_that_end_with_the_program(kind: str) -> None:
+    """The hang-up is awaited: ``asyncio.run`` cancels what is left when the events have ended."""
+    middleware, config = cutting(kind)
+
+    async def watch(agent: Any) -> str:
+        asked = {"messages": [("user", "Which city?")]}
+        stream = await agent.astream_events(asked, config=config, version="v3")
+        texts = [delta async for message in stream.messages async for delta in message.text]
+        return "".join(texts)
+
+    with CountingServer([TOKENS], delay=SLOW) as server:
+        assert CUT == asyncio.run(watch(create_agent(openai(server), middleware=middleware)))
         assert server.sent <= DECIDED + 2
         assert 1 == server.disconnected
 

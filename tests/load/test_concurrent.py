@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.load.cutting import CUT, DECIDED, KINDS, TEXT, Cutting, handler, held, resident
+from tests.load.cutting import CUT, DECIDED, KINDS, TEXT, Cutting, held, resident
 from tests.support.sse_process import ServerProcess
 
 GROWTH = 1.10
@@ -23,17 +23,8 @@ MANY = (1000, 4, 1.5)
 """Streams at a time, rounds, seconds a token: so long that all run before the first is cut."""
 
 _SLOW = [pytest.mark.slow, pytest.mark.timeout(600)]
-_SEARCHES = pytest.mark.xfail(
-    strict=True, reason="the callback looks through the streams of all runs to find its own"
-)
 CASES = [pytest.param(kind, *FEW, id=f"{kind.__name__}-{FEW[0]}") for kind in KINDS] + [
-    pytest.param(
-        kind,
-        *MANY,
-        id=f"{kind.__name__}-{MANY[0]}",
-        marks=[*_SLOW, _SEARCHES] if kind is handler else _SLOW,
-    )
-    for kind in KINDS
+    pytest.param(kind, *MANY, id=f"{kind.__name__}-{MANY[0]}", marks=_SLOW) for kind in KINDS
 ]
 
 

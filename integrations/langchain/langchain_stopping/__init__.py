@@ -1,8 +1,10 @@
 """Adaptive early stopping for LangChain: a chat model around another one, a callback, middleware.
 
 ``AdaptiveStopMiddleware`` needs the package ``langchain`` and is imported when it is asked for.
+Without that package ``import *`` leaves it out.
 """
 
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from langchain_stopping.chat_model import AdaptiveChatModel
@@ -13,12 +15,9 @@ from stopping_core import MissingPackage
 if TYPE_CHECKING:
     from langchain_stopping.middleware import AdaptiveStopMiddleware
 
-__all__ = [
-    "AdaptiveChatModel",
-    "AdaptiveStopHandler",
-    "AdaptiveStopMiddleware",
-    "adaptive_stopping",
-]
+__all__ = ["AdaptiveChatModel", "AdaptiveStopHandler", "adaptive_stopping"]
+if find_spec("langchain") is not None:
+    __all__ += ["AdaptiveStopMiddleware"]
 
 
 def __getattr__(name: str) -> Any:

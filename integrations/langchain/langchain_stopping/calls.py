@@ -3,13 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator, Mapping
-from contextlib import (
-    AbstractAsyncContextManager,
-    AbstractContextManager,
-    aclosing,
-    closing,
-    nullcontext,
-)
+from contextlib import AbstractContextManager, asynccontextmanager, closing, nullcontext
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -18,7 +12,8 @@ from langchain_core.messages import BaseMessage
 from langchain_core.outputs import ChatGenerationChunk
 from langchain_core.rate_limiters import BaseRateLimiter
 
-from langchain_stopping.client import hides_usage, read_timeout
+from langchain_stopping.client import UsageQuestion, is_refusal, read_timeout
+from langchain_stopping.hang_up import ahang_up
 from langchain_stopping.messages import count_prompt, to_messages, to_whole_chunk
 from langchain_stopping.reply import Reply, with_estimates
 from stopping_core import Call, Completion, Step
@@ -28,14 +23,23 @@ _TOOLS = frozenset({"functions", "tools"})
 _STRUCTURED = frozenset(
     {
         "format",
-        "output_config",
+        "grammar",
+        "guided_choice",
+        "guided_grammar",
+        "guided_json",
+        "guided_regex",
+        "json_schema",
         "output_format",
         "response_format",
         "response_json_schema",
         "response_mime_type",
         "response_schema",
+        "structured_outputs",
     }
 )
+_HOLD_FORMAT = frozenset({"output_config", "text"})
+"""Dictionaries that are about structured output where they have a ``format``."""
+_DECIDE = _TOOLS | _STRUCTURED | _HOLD_FORMAT | {"n"}
 _Chunks: TypeAlias = Iterator[ChatGenerationChunk]
 _AsyncChunks: TypeAlias = AsyncIterator[ChatGenerationChunk]
 
@@ -55,7 +59,32 @@ def offers_tools(settings: Mapping[str, Any]) -> bool:
 
 def is_structured(settings: Mapping[str, Any]) -> bool:
     """Whether a call is bound to the provider's structured output, or to several answers."""
-    return any(settings.get(key) for key in _STRUCTURED) or (settings.get("n") or 1) > 1
+    values = [settings.get(key) for key in _STRUCTURED]
+    holders = [settings.get(key) for key in _HOLD_FORMAT]
+    values += [holder.get("format") for holder in holders if isinstance(holder, Mapping)]
+    return any(map(_is_form, values)) or (settings.get("n") or 1) > 1
+
+
+def _is_form(value: Any) -> bool:
+    kind = value.get("type") if isinstance(value, Mapping) else value
+    return bool(value) and kind not in ("text", "text/plain")
+
+
+def settings_of(inner: BaseChatModel, kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what decides over the form of a call's answer: the model's own settings, the call's.
+
+    Args:
+        inner: The model. Its fields count, its ``model_kwargs``, and the ``extra_body`` of either.
+        kwargs: The keywords of the call.
+    """
+    fields = {name: getattr(inner, name) for name in type(inner).model_fields}
+    more = fields.get("model_kwargs")
+    settings: dict[str, Any] = {}
+    for given in (fields, more if isinstance(more, Mapping) else {}, kwargs):
+        body = given.get("extra_body")
+        settings |= body if isinstance(body, Mapping) else {}
+        settings |= {name: given[name] for name in _DECIDE & given.keys()}
+    return settings
 
 
 def take_limit(
@@ -95,6 +124,8 @@ class InnerCalls:
         messages: As the caller gave them.
         stop: Stop sequences.
         kwargs: Keywords of the caller's call.
+        settings: What decides over the form of the answer, see :func:`settings_of`.
+        usage: Remembers whether the server may be asked for its usage.
         streams: Whether the inner model streams. If not, its answer is one step.
         timeout: Read time-out where the session sets none, seconds, or None.
         reply: Takes metadata, usage and tool calls.
@@ -107,6 +138,8 @@ class InnerCalls:
     messages: list[BaseMessage]
     stop: list[str] | None
     kwargs: Mapping[str, Any]
+    settings: Mapping[str, Any]
+    usage: UsageQuestion
     streams: bool
     timeout: float | None
     reply: Reply
@@ -115,8 +148,8 @@ class InnerCalls:
         """Return what came of the request, with estimates where the provider told nothing."""
         return with_estimates(
             completion,
-            lambda: count_prompt(self.messages, self.kwargs),
-            budgeted=not offers_tools(self.kwargs),
+            lambda: count_prompt(self.messages, self.settings),
+            budgeted=not offers_tools(self.settings),
         )
 
     def make(self, call: Call) -> Generator[Step, None, None]:
@@ -127,7 +160,7 @@ class InnerCalls:
         self.reply.begin(call)
         messages, kwargs = self._sent(call), self._keywords(call)
         if self.streams:
-            with _held(self.inner._stream(messages, stop=self.stop, **kwargs)) as chunks:
+            with closing(self._stream(messages, kwargs)) as chunks:
                 for chunk in chunks:
                     yield from self.reply.take(chunk)
         else:
@@ -143,8 +176,7 @@ class InnerCalls:
         self.reply.begin(call)
         messages, kwargs = self._sent(call), self._keywords(call)
         if self.streams:
-            stream = self.inner._astream(messages, stop=self.stop, **kwargs)
-            async with _aheld(stream) as chunks:
+            async with _aheld(self._astream(messages, kwargs)) as chunks:
                 async for chunk in chunks:
                     for step in self.reply.take(chunk):
                         yield step
@@ -154,6 +186,49 @@ class InnerCalls:
                 yield step
         for step in self.reply.end():
             yield step
+
+    def _stream(
+        self, messages: list[BaseMessage], kwargs: dict[str, Any]
+    ) -> Generator[ChatGenerationChunk, None, None]:
+        """Stream a call; once more without the question for usage, where the server refuses."""
+        for extra in self._questions(kwargs):
+            begun = False
+            try:
+                stream = self.inner._stream(messages, stop=self.stop, **kwargs, **extra)
+                with _held(stream) as chunks:
+                    for chunk in chunks:
+                        begun = True
+                        yield chunk
+            except Exception as error:
+                if begun or not extra or not is_refusal(error):
+                    raise
+                self.usage.refused_by = self.inner
+            else:
+                return
+
+    async def _astream(
+        self, messages: list[BaseMessage], kwargs: dict[str, Any]
+    ) -> AsyncGenerator[ChatGenerationChunk, None]:
+        """Stream a call as ``_stream`` does, for async drivers."""
+        for extra in self._questions(kwargs):
+            begun = False
+            try:
+                stream = self.inner._astream(messages, stop=self.stop, **kwargs, **extra)
+                async with _aheld(stream) as chunks:
+                    async for chunk in chunks:
+                        begun = True
+                        yield chunk
+            except Exception as error:
+                if begun or not extra or not is_refusal(error):
+                    raise
+                self.usage.refused_by = self.inner
+            else:
+                return
+
+    def _questions(self, kwargs: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """What to add to a call, and then to the same call if the server refuses it."""
+        asks = self.usage.is_asked(self.inner, kwargs)
+        return [{"stream_usage": True}, {}] if asks else [{}]
 
     def pass_on(self) -> Generator[ChatGenerationChunk, None, None]:
         """Stream the caller's own call as it is."""
@@ -183,10 +258,8 @@ class InnerCalls:
         """The caller's keywords, with those of this call over them."""
         provider = self.provider
         kwargs = {key: value for key, value in self.kwargs.items() if key != "stream"}
-        if self.streams and hides_usage(self.inner, kwargs):
-            kwargs["stream_usage"] = True
         # Nobody could continue a tool call that a budget of ours has broken off.
-        budget = None if offers_tools(kwargs) else call.max_tokens
+        budget = None if offers_tools(self.settings) else call.max_tokens
         if budget is not None and provider.budget_keyword:
             _, kwargs = take_limit(kwargs, provider.budget_keyword)
             _put(kwargs, provider.budget_keyword, budget)
@@ -231,5 +304,10 @@ def _held(chunks: _Chunks) -> AbstractContextManager[_Chunks]:
     return closing(chunks) if isinstance(chunks, Generator) else nullcontext(chunks)
 
 
-def _aheld(chunks: _AsyncChunks) -> AbstractAsyncContextManager[_AsyncChunks]:
-    return aclosing(chunks) if isinstance(chunks, AsyncGenerator) else nullcontext(chunks)
+@asynccontextmanager
+async def _aheld(chunks: _AsyncChunks) -> AsyncIterator[_AsyncChunks]:
+    try:
+        yield chunks
+    finally:
+        if isinstance(chunks, AsyncGenerator):
+            await ahang_up(chunks)

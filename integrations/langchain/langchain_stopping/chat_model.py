@@ -25,12 +25,13 @@ from langchain_stopping.calls import (
     has_own_form,
     is_structured,
     offers_tools,
+    settings_of,
     take_limit,
 )
-from langchain_stopping.client import provider_of
+from langchain_stopping.client import UsageQuestion, provider_of
 from langchain_stopping.delegate import DelegatingChatModel
 from langchain_stopping.messages import LLM_TYPE, to_chunk, to_request
-from langchain_stopping.reply import Reply, UnlessToolCall
+from langchain_stopping.reply import Reply, UnlessNoText
 from langchain_stopping.traces import ateller, teller
 from stopping_core import (
     AdaptiveStopping,
@@ -73,9 +74,16 @@ class AdaptiveChatModel(DelegatingChatModel):
     with ``GeneratorExit``, as LangChain has it for every model.
 
     Left alone, neither cut nor checked, are calls with tools (see ``cut_with_tools``) or with the
-    provider's structured output, calls for several answers, and everything in mode ``off``. A JSON
-    answer in plain text is cut where its value closes. Content blocks that hold neither text nor
-    reasoning are lost.
+    provider's structured output, calls for several answers, and everything in mode ``off``, also
+    where the inner model itself was set so. A JSON answer in plain text is cut where its value
+    closes.
+
+    Content blocks come back as the provider sent them where ``invoke`` got the whole answer from
+    one call. A cut or continued answer, and every stream, is plain text, with the reasoning in
+    ``additional_kwargs["reasoning_content"]``; blocks of other kinds (images, refusals) follow at
+    the end, while citations and the signatures of thinking blocks are lost. An answer with such
+    other blocks counts as complete unless it was truncated. Nothing of a cut answer refers to what
+    the provider has stored of it (``previous_response_id``).
 
     The budget replaces the inner model's own limit on tokens; a limit given with the call
     (``invoke(..., max_tokens=500)``) is a hard one, for all calls together. ``stopping.attempts``
@@ -88,7 +96,9 @@ class AdaptiveChatModel(DelegatingChatModel):
 
     Args:
         inner: The model that answers. Its cache, rate limiter, callbacks, tags, metadata, output
-            version and profile are used where none are set here.
+            version and profile are used where none are set here. ``configurable_fields`` with
+            ``inner`` keeps those of the first one: use ``configurable_alternatives`` with a whole
+            ``AdaptiveChatModel`` for each.
         stopping: When to cut, what is complete, what to do then.
         prefill: Whether the server continues a last assistant message as its own text (llama.cpp
             does; vLLM and some providers if told to by ``prefill_kwargs``). Else a user turn asks
@@ -102,11 +112,21 @@ class AdaptiveChatModel(DelegatingChatModel):
             a tool call itself is never cut and always counts as complete. Off by default because
             models announce a tool call in text first, and a cut there would lose the call. No
             budget is sent with such calls, ``stopping.max_seconds`` does not hold in them, and a
-            stream brings the tool call at its end.
+            stream brings the tool call at its end. Where Anthropic thinks before it calls a tool,
+            it wants its signed thinking back: leave this off there if agents stream.
         resample_kwargs: Keywords for calls whose greedy answer would only fail again.
 
     Raises:
         ValueError: ``inner`` is no chat model, or already an ``AdaptiveChatModel``.
+
+    Raises (calls):
+        TransportFailed: The provider failed for good in the middle of the answer. Its ``__cause__``
+            is the provider's own error, which is raised as it is where nothing was generated yet.
+        BudgetExhausted: No complete answer, and ``stopping.on_exhausted="raise"``.
+
+        Both carry what came in ``completion``. ``with_fallbacks`` and ``with_retry`` that name the
+        errors they handle must name ``TransportFailed`` beside those of the provider. To try again
+        is what the wrapper does: set ``stopping.attempts`` instead of ``with_retry``.
 
     Examples:
         >>> from langchain_core.language_models import FakeListChatModel
@@ -124,7 +144,8 @@ class AdaptiveChatModel(DelegatingChatModel):
     hang_up_ends_bill: bool | None = None
     cut_with_tools: bool = False
     resample_kwargs: dict[str, Any] = Field(default_factory=lambda: {"temperature": 0.7})
-    _own_key: str = PrivateAttr(default_factory=lambda: uuid4().hex)
+    _own_key: tuple[AdaptiveStopping, str] | None = PrivateAttr(default=None)
+    _usage: UsageQuestion = PrivateAttr(default_factory=UsageQuestion)
 
     # -- what LangChain asks of a model
 
@@ -142,13 +163,19 @@ class AdaptiveChatModel(DelegatingChatModel):
 
     def _get_llm_string(self, stop: list[str] | None = None, **kwargs: Any) -> str:
         """The cache's key: the inner model's, and all that makes our answer another than its."""
-        stopping = self.stopping.replace(hooks=())
-        ours = (stopping, self.provider, self.resample_kwargs, self.cut_with_tools)
         try:
-            mark = hashlib.sha256(pickle.dumps(ours)).hexdigest()
+            stopping = pickle.dumps(self.stopping.replace(hooks=()))
         except (AttributeError, TypeError, pickle.PicklingError):  # a lambda, a lock
-            mark = self._own_key
+            stopping = self._key_of_stopping().encode()
+        ours = repr((self.provider, self.resample_kwargs, self.cut_with_tools))
+        mark = hashlib.sha256(stopping + ours.encode()).hexdigest()
         return f"{self.inner._get_llm_string(stop, **kwargs)}---{LLM_TYPE}---{mark}"
+
+    def _key_of_stopping(self) -> str:
+        """A key for a stopping that cannot be told from another but by its identity."""
+        if self._own_key is None or self._own_key[0] is not self.stopping:
+            self._own_key = (self.stopping, uuid4().hex)
+        return self._own_key[1]
 
     def __repr_args__(self) -> Iterator[tuple[str, Any]]:
         yield from super().__repr_args__()
@@ -243,9 +270,9 @@ class AdaptiveChatModel(DelegatingChatModel):
     # -- what the core asks for
 
     def _leaves_alone(self, kwargs: Mapping[str, Any]) -> bool:
-        several = (getattr(self.inner, "n", None) or 1) > 1
-        has_form = is_structured(kwargs) if self.cut_with_tools else has_own_form(kwargs)
-        return self.stopping.mode == "off" or several or has_form
+        settings = settings_of(self.inner, kwargs)
+        has_form = is_structured(settings) if self.cut_with_tools else has_own_form(settings)
+        return self.stopping.mode == "off" or has_form
 
     def _calls(
         self,
@@ -256,6 +283,7 @@ class AdaptiveChatModel(DelegatingChatModel):
         async_api: bool,
     ) -> InnerCalls:
         wanted = {"stream": True, **kwargs}
+        settings = settings_of(self.inner, kwargs)
         name = self._get_ls_params(stop=stop, **kwargs).get("ls_model_name")
         return InnerCalls(
             inner=self.inner,
@@ -265,20 +293,22 @@ class AdaptiveChatModel(DelegatingChatModel):
             messages=messages,
             stop=stop,
             kwargs=kwargs,
+            settings=settings,
+            usage=self._usage,
             streams=not self._streaming_disabled(**kwargs)
             and self.inner._should_stream(async_api=async_api, **wanted),
-            timeout=self.stopping.stall_seconds if offers_tools(kwargs) else None,
+            timeout=self.stopping.stall_seconds if offers_tools(settings) else None,
             reply=Reply(name),
         )
 
     def _session(self, calls: InnerCalls, *, streaming: bool) -> Session:
-        check = UnlessToolCall(self.stopping.completeness, calls.reply)
+        check = UnlessNoText(self.stopping.completeness, calls.reply)
         stopping = self.stopping.replace(completeness=check)
         if not calls.streams:
             # It is silent until it is whole, and what is paid for is not thrown away.
             stopping = stopping.replace(stall_seconds=None)
             stopping = stopping.replace(policy=Never()) if stopping.mode == "active" else stopping
-        if offers_tools(calls.kwargs):  # a tool call brings no steps, and is not cut
+        if offers_tools(calls.settings):  # a tool call brings no steps, and is not cut
             stopping = stopping.replace(stall_seconds=None, max_seconds=None)
         limit, _ = take_limit(calls.kwargs, calls.provider.budget_keyword)
         request = to_request(calls.messages, max_tokens=limit, profile=self.profile)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from langchain_core.language_models import BaseChatModel
@@ -50,6 +51,25 @@ def read_timeout(
 
 def _tighter(own: Any, seconds: float) -> float:
     return min(own, seconds) if isinstance(own, int | float) else seconds
+
+
+@dataclass(slots=True)
+class UsageQuestion:
+    """Remembers which model's server has refused to be asked for usage: it need not be asked again.
+
+    Old servers answer 400 or 422 to keywords that they do not know.
+    """
+
+    refused_by: BaseChatModel | None = None
+
+    def is_asked(self, inner: BaseChatModel, kwargs: Mapping[str, Any]) -> bool:
+        """Whether a call has to ask for it."""
+        return self.refused_by is not inner and hides_usage(inner, kwargs)
+
+
+def is_refusal(error: Exception) -> bool:
+    """Whether a server did not take the request as it was."""
+    return getattr(error, "status_code", None) in (400, 422)
 
 
 def hides_usage(inner: BaseChatModel, kwargs: Mapping[str, Any]) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Literal
 
-from langchain_stopping.attachment import BLOCK, OF_BLOCKS
+from langchain_stopping.attachment import BLOCK, LEFT, OF_BLOCKS
 from langchain_stopping.handler import AdaptiveStopHandler
 from stopping_core import AdaptiveStopping
 
@@ -25,6 +25,12 @@ def adaptive_stopping(
     first chunk is asked for. In nested blocks the inner one acts alone, and a handler that a call
     or a model was given by hand acts instead of both: no answer is cut twice. Models wrapped in
     ``AdaptiveChatModel`` are left alone.
+
+    The block holds for the context (:mod:`contextvars`) in which it is entered. A generator that a
+    framework steps in threads, as FastAPI does with a dependency that is no coroutine and Starlette
+    with a streamed response, may enter it in one and call the model in another: nothing is cut
+    there. Give the handler by hand in such places. A generator that is left at a ``yield`` inside
+    the block ends it only when Python closes the generator.
 
     Args:
         stopping: When to cut, and what is complete. In mode ``off`` nothing inside is cut.
@@ -51,4 +57,7 @@ def adaptive_stopping(
     try:
         yield handler
     finally:
-        BLOCK.reset(token)
+        try:
+            BLOCK.reset(token)
+        except ValueError:  # another context than that in which the block was entered
+            LEFT.add(handler)

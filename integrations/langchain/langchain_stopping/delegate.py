@@ -28,7 +28,7 @@ class DelegatingChatModel(BaseChatModel):
 
     What LangChain applies around a model and not inside it (cache, rate limiter, callbacks, tags,
     metadata, output version) would be lost where only the inside is called. It is taken over from
-    the inner model where nothing else is set.
+    the inner model where nothing else is set, when this one is made.
 
     Args:
         inner: The model that answers.

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 import logging
 import sys
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Literal, Self
 from uuid import UUID
 
 from langchain_core.callbacks import BaseCallbackHandler
-from langchain_core.messages import AIMessage, BaseMessage
-from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult, LLMResult
+from langchain_core.messages import BaseMessage
+from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, LLMResult
 
-from langchain_stopping.attachment import is_in_charge
+from langchain_stopping.attachment import STREAMING, is_in_charge, manager_of_run
 from langchain_stopping.calls import has_own_form, take_limit
 from langchain_stopping.events import (
     Bridge,
@@ -31,18 +32,15 @@ from langchain_stopping.messages import (
     answer_text,
     is_closing_chunk,
     to_request,
-    to_whole_chunk,
     trim,
 )
 from langchain_stopping.runs import (
     Run,
     ends_bill,
     for_one_call,
-    note,
-    tell_usage,
     without_avoided,
 )
-from langchain_stopping.streams import aclose, close, find_streams, watch
+from langchain_stopping.streams import Watched, aclose, close, find_in_task, find_streams, watch
 from stopping_core import AdaptiveStopping, Completion, GenerationStopped, Session, report
 
 logger = logging.getLogger(__name__)
@@ -72,9 +70,9 @@ class AdaptiveStopHandler(BaseCallbackHandler):
 
     It makes ``invoke`` and ``batch`` stream from the model, watches each run by itself, and hangs
     up when the policy stops: the chain goes on with the text up to the cut, and to other callbacks
-    the run has ended as usual. Hanging up from a callback needs CPython, and a provider that keeps
-    the chunk it yields or the messages it was given, as those of OpenAI and Anthropic do. Where it
-    fails, ``ungraceful`` says what to do:
+    the run has ended as usual. Hanging up from a callback needs CPython, and in sync code a
+    provider that keeps the chunk it yields or the messages it was given, as those of OpenAI and
+    Anthropic do. Where it fails, ``ungraceful`` says what to do:
 
     - ``"raise"`` ends the run with :class:`~stopping_core.GenerationStopped`, which carries the
       text. To LangChain that is an error like any other, though the answer is good: ``with_retry``
@@ -85,12 +83,14 @@ class AdaptiveStopHandler(BaseCallbackHandler):
 
     What only :class:`~langchain_stopping.AdaptiveChatModel` can do: call the model again where an
     answer is not complete (here that is only reported, in :attr:`completions` and in
-    ``response_metadata["stopping"]``), set the budget of a call, retry what broke, keep its own
-    cache keys (LangChain's cache keeps an answer that was cut here, and gives it to callers without
-    this handler too), and hang up without searching: where the model's stream was not found at its
-    first chunk, as in the first call of a process, the cut searches the heap for some 20 to 60 ms,
-    in which the model writes on; fifty async runs that end in one moment took some 0.3 s together.
-    What ``stream`` has already yielded is not taken back: that may be a few blanks after the cut.
+    ``response_metadata["stopping"]``), end reasoning that loops, set the budget of a call, retry
+    what broke, keep its own cache keys (LangChain's cache keeps an answer that was cut here, and
+    gives it to callers without this handler too), and hang up in sync code without searching: where
+    the stream was not found at its first chunk, as in the first call of a process, the cut searches
+    the heap for some 20 to 60 ms. What ``stream`` has already yielded is not taken back: that may
+    be a few blanks after the cut, and the ``id`` of a response that will not be complete. The
+    ``token`` that other callbacks get of the chunk that decides is whole, and ``chunk`` is too for
+    those that stand before this one.
 
     Under ``stream_events(version="v3")`` LangChain sends an event before it asks the callbacks.
     Models that report their tokens, as OpenAI's do, are cut as everywhere. For others the deltas go
@@ -98,13 +98,14 @@ class AdaptiveStopHandler(BaseCallbackHandler):
     no logprobs. A model that makes its events by itself cannot be cut gracefully, and after
     ``"finish"`` its text is whole.
 
-    After a cut the provider tells no usage. ``usage_metadata`` is then our estimate, and
-    ``["stopping"]["tokens"]["estimated"]`` is True.
+    After a cut the provider tells no usage, and some tell none in any stream. ``usage_metadata`` is
+    then our estimate, and ``["stopping"]["tokens"]["estimated"]`` is True. What providers say in a
+    whole response only (``token_usage``, ``system_fingerprint``) is not there.
 
-    Left alone are calls with tools or structured output, models wrapped in ``AdaptiveChatModel``,
-    and text completion models. Answers that do not come as a stream (from a cache, or where
-    streaming is disabled) are only checked. Of several handlers on one run only one acts. A copy
-    (``copy.deepcopy``) has the same settings and completions of its own.
+    Left alone are calls with tools, structured output or several answers, models wrapped in
+    ``AdaptiveChatModel``, and text completion models. Answers that do not come as a stream (from a
+    cache, or where streaming is disabled) are only checked. Of several handlers on one run only one
+    acts. A copy (``copy.deepcopy``) has the same settings and completions of its own.
 
     Args:
         stopping: When to cut, and what is complete. Attempts and budget have no effect here.
@@ -142,22 +143,15 @@ class AdaptiveStopHandler(BaseCallbackHandler):
         self._lock = threading.Lock()
 
     def __deepcopy__(self, memo: Mapping[int, Any]) -> Self:
-        copied = type(self)(self.stopping, keep=self._keep, ungraceful=self._ungraceful)
+        return copy.copy(self)
+
+    def __reduce__(self) -> tuple[Any, ...]:
         with self._lock:
-            copied.completions.update(self.completions)
-        return copied
+            kept = self.completions.copy()
+        state = {"completions": kept, "_keep": self._keep, "_ungraceful": self._ungraceful}
+        return type(self), (self.stopping,), state
 
     # -- what LangChain calls
-
-    def tap_output_iter(self, run_id: UUID, output: Iterator[Any]) -> Iterator[Any]:
-        """Leave a chain's output alone. A handler with this method makes ``invoke`` stream."""
-        other = self._other_tap(sys._getframe(1).f_locals.get("run_manager"))
-        return other.tap_output_iter(run_id, output) if other is not None else output
-
-    def tap_output_aiter(self, run_id: UUID, output: AsyncIterator[Any]) -> AsyncIterator[Any]:
-        """As :meth:`tap_output_iter`, for async chains."""
-        other = self._other_tap(sys._getframe(1).f_locals.get("run_manager"))
-        return other.tap_output_aiter(run_id, output) if other is not None else output
 
     def on_chat_model_start(
         self,
@@ -170,8 +164,13 @@ class AdaptiveStopHandler(BaseCallbackHandler):
         """Begin to watch a run, unless it is one to leave alone."""
         params = kwargs.get("invocation_params") or {}
         alone = params.get("_type") == LLM_TYPE or has_own_form(params)
-        if alone or self.stopping.mode == "off" or not is_in_charge(self):
+        manager = manager_of_run()
+        handlers = manager.handlers if manager is not None else []
+        peers = [peer for peer in handlers if isinstance(peer, AdaptiveStopHandler)]
+        if alone or self.stopping.mode == "off" or not is_in_charge(self, peers):
             return
+        if manager is not None:
+            manager.add_handler(STREAMING, inherit=False)
         limit, _ = take_limit(params)
         request = to_request(messages[0], max_tokens=limit)
         session = Session(
@@ -182,7 +181,8 @@ class AdaptiveStopHandler(BaseCallbackHandler):
         )
         session.next_call(time.monotonic())
         with self._lock:
-            self._runs[run_id] = Run(session, messages[0], self.stopping.reasoning_tags)
+            model = (kwargs.get("metadata") or {}).get("ls_model_name")
+            self._runs[run_id] = Run(session, messages[0], self.stopping.reasoning_tags, model)
             while len(self._runs) > self._keep:
                 self._runs.popitem(last=False)
 
@@ -190,9 +190,9 @@ class AdaptiveStopHandler(BaseCallbackHandler):
     on_stream_event = _EitherWay("_event", "_aevent")
 
     def _new_token(self, token: Any, *, chunk: Any = None, run_id: UUID, **kwargs: Any) -> None:
-        run = self._take(chunk, run_id)
+        run = self._take(chunk, run_id, look=watch)
         if run is not None:
-            closed = close(find_streams(chunk, run.streams, alone=len(self._runs) == 1))
+            closed = close(find_streams(chunk, run.streams))
             self._settle(run_id, run, chunk, closed=closed)
 
     async def _anew_token(
@@ -200,7 +200,7 @@ class AdaptiveStopHandler(BaseCallbackHandler):
     ) -> None:
         run = self._take(chunk, run_id)
         if run is not None:
-            closed = await aclose(find_streams(chunk, run.streams, alone=len(self._runs) == 1))
+            closed = await aclose(await find_in_task() or find_streams(chunk, run.streams))
             self._settle(run_id, run, chunk, closed=closed)
 
     def _event(self, event: Any, *, run_id: UUID, **kwargs: Any) -> None:
@@ -223,16 +223,18 @@ class AdaptiveStopHandler(BaseCallbackHandler):
         if run is None:
             return
         answer = response.generations[0][0] if response.generations[0] else None
+        generation = answer if isinstance(answer, ChatGeneration) else None
         if run.cut is not None:
-            if run.in_events and isinstance(answer, ChatGeneration):
-                note(answer.message, run.cut)
+            if generation is not None:
+                run.tell_cut(generation.message, run.cut)
             return
-        if run.in_events is None and isinstance(answer, ChatGeneration):  # it came as a whole
-            run.take_whole(to_whole_chunk(ChatResult(generations=[answer])))
+        if run.in_events is None and generation is not None:
+            run.take_whole(generation)
         completion = run.end()
         self._record(run_id, run, completion)
-        if isinstance(answer, ChatGeneration):
-            note(answer.message, completion)
+        if generation is not None:
+            untold = run.in_events is not None and run.told is None
+            run.tell(generation.message, completion, estimate=untold)
 
     def on_llm_error(self, error: BaseException, *, run_id: UUID, **kwargs: Any) -> None:
         """Keep what came of a run that failed; forget one that its reader has left."""
@@ -243,15 +245,23 @@ class AdaptiveStopHandler(BaseCallbackHandler):
 
     # -- one run
 
-    def _take(self, chunk: Any, run_id: UUID) -> Run | None:
-        """Feed a chunk; where that stops a run that can be closed here, return the run."""
+    def _take(
+        self, chunk: Any, run_id: UUID, look: Callable[[object], Watched] | None = None
+    ) -> Run | None:
+        """Feed a chunk; where that stops a run that can be closed here, return the run.
+
+        Args:
+            chunk: What LangChain calls with.
+            run_id: Of the run.
+            look: Looks for the stream when its first chunk has come.
+        """
         run = self._runs.get(run_id)
         if run is None or not isinstance(chunk, ChatGenerationChunk) or is_closing_chunk(chunk):
             return None
         if run.in_events is None:
             run.in_events = comes_as_events()
-            if not run.in_events and self.stopping.mode == "active":
-                run.streams = watch(chunk)
+            if look is not None and not run.in_events and self.stopping.mode == "active":
+                run.streams = look(chunk)
         run.by_chunks = True
         if run.cut is not None:
             if answer_text(chunk.message):
@@ -291,9 +301,7 @@ class AdaptiveStopHandler(BaseCallbackHandler):
     def _settle(self, run_id: UUID, run: Run, chunk: ChatGenerationChunk, *, closed: bool) -> None:
         """Say what a cut has done, once it is known whether the model has stopped."""
         cut = self._cut(run, closed=closed)
-        note(chunk.message, cut)
-        if closed and isinstance(chunk.message, AIMessage):
-            tell_usage(chunk.message, run.untold_usage)
+        run.tell(chunk.message, cut, estimate=closed)
         self._tell(run_id, run, cut)
 
     def _settle_events(
@@ -303,7 +311,9 @@ class AdaptiveStopHandler(BaseCallbackHandler):
         cut = self._cut(run, closed=closed)
         if bridge is not None:
             bridge.trim(run.kept)
-            bridge.metadata["stopping"] = report(cut)
+            bridge.metadata.update(run.named, stopping=report(cut))
+            if closed:
+                bridge.metadata.pop("id", None)
         self._tell(run_id, run, cut)
 
     def _cut(self, run: Run, *, closed: bool) -> Completion:
@@ -328,13 +338,6 @@ class AdaptiveStopHandler(BaseCallbackHandler):
                 hook(run.session.request, completion)
             except Exception:
                 logger.exception("a hook failed: %r", hook)
-
-    def _other_tap(self, run_manager: Any) -> Any:
-        """The handler that LangChain would have asked without this one: it asks one only."""
-        for handler in getattr(run_manager, "handlers", ()):
-            if not isinstance(handler, AdaptiveStopHandler) and hasattr(handler, "tap_output_iter"):
-                return handler
-        return None
 
 
 def _stopped(completion: Completion) -> GenerationStopped:

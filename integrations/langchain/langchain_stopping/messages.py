@@ -14,10 +14,29 @@ from typing import Any
 
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, HumanMessage
 from langchain_core.messages.ai import UsageMetadata
+from langchain_core.messages.base import merge_content
 from langchain_core.messages.utils import count_tokens_approximately
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 
 from stopping_core import Call, Request, Step, Usage
+
+_TEXT = ("text", "text-plain")
+
+_KNOWN = frozenset(
+    {
+        *_TEXT,
+        "function_call",
+        "input_json_delta",
+        "invalid_tool_call",
+        "reasoning",
+        "reasoning_content",
+        "redacted_thinking",
+        "thinking",
+        "tool_call",
+        "tool_call_chunk",
+        "tool_use",
+    }
+)
 
 LLM_TYPE = "adaptive-stopping"
 """What the wrapper calls its type, by which the handler knows that it has nothing to do."""
@@ -69,10 +88,15 @@ def answer_text(message: BaseMessage) -> str:
     if isinstance(content, str):
         return content
     return "".join(
-        block if isinstance(block, str) else str(block.get("text") or "")
+        block if isinstance(block, str) else _block_text(block)
         for block in content
-        if isinstance(block, str) or block.get("type") in ("text", "text-plain")
+        if isinstance(block, str) or block.get("type") in _TEXT
     )
+
+
+def _block_text(block: Mapping[str, Any]) -> str:
+    text = block.get("text")
+    return text if isinstance(text, str) else ""
 
 
 def reasoning_text(message: BaseMessage) -> str:
@@ -95,6 +119,21 @@ def _reasoning_block(block: Mapping[str, Any]) -> str:
     if not isinstance(parts, list):
         return ""
     return "".join(str(part.get("text") or "") for part in parts if isinstance(part, dict))
+
+
+def foreign_blocks(content: str | list[str | dict[Any, Any]]) -> list[dict[Any, Any]]:
+    """Return the blocks that are neither text nor reasoning nor parts of a tool call."""
+    blocks = [] if isinstance(content, str) else content
+    return [b for b in blocks if isinstance(b, dict) and b and str(b.get("type")) not in _KNOWN]
+
+
+def merged_blocks(contents: Sequence[list[str | dict[Any, Any]]]) -> list[str | dict[Any, Any]]:
+    """Put the blocks of all chunks together; nothing where they contradict each other."""
+    try:
+        merged = merge_content(*contents) if contents else []
+    except (TypeError, ValueError):  # a field that is a text here and a dictionary there
+        return []
+    return merged if isinstance(merged, list) else [merged]
 
 
 def metadata_of(generation: ChatGeneration) -> dict[str, Any]:
@@ -172,7 +211,7 @@ def _answer_steps(message: BaseMessage, metadata: Mapping[str, Any]) -> Iterator
     elif len(tokens) > 1 and "".join(str(t.get("token")) for t in tokens) == text:
         for token in tokens:
             yield Step(
-                str(token["token"]), logprob=_logprob(token), top_logprobs=_top_logprobs(token)
+                str(token.get("token")), logprob=_logprob(token), top_logprobs=_top_logprobs(token)
             )
     else:  # half a character is in no token's text: only the chunk's own text is right
         known = [value for token in tokens if (value := _logprob(token)) is not None]
@@ -193,12 +232,14 @@ def token_logprobs(metadata: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 
 def _logprob(token: Mapping[str, Any]) -> float | None:
     value = token.get("logprob")
-    return min(0.0, float(value)) if isinstance(value, int | float) else None
+    if not isinstance(value, int | float) or math.isnan(value):
+        return None
+    return min(0.0, float(value))
 
 
 def _top_logprobs(token: Mapping[str, Any]) -> tuple[float, ...] | None:
     top = token.get("top_logprobs")
-    found = [_logprob(other) for other in top if isinstance(other, dict)] if top else []
+    found = [_logprob(c) for c in top if isinstance(c, dict)] if isinstance(top, list) else []
     return tuple(value for value in found if value is not None) or None
 
 
@@ -263,9 +304,9 @@ def _trim_blocks(blocks: list[str | dict[Any, Any]], keep: int) -> list[str | di
         if isinstance(block, str):
             kept.append(block[:keep])
             keep -= len(kept[-1])
-        elif block.get("type") in ("text", "text-plain") and block.get("text"):
-            kept.append({**block, "text": block["text"][:keep]})
-            keep -= min(keep, len(block["text"]))
+        elif block.get("type") in _TEXT and (text := _block_text(block)):
+            kept.append({**block, "text": text[:keep]})
+            keep -= min(keep, len(text))
         else:
             kept.append(block)
     return kept

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 from langchain_core.messages import AIMessage, AIMessageChunk
 from langchain_core.messages.ai import UsageMetadata, add_usage
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
+from langchain_core.utils._merge import merge_dicts
 
 from langchain_stopping.messages import (
     answer_text,
     finish_reason,
+    foreign_blocks,
+    merged_blocks,
     metadata_of,
     to_plain_step,
     to_steps,
@@ -31,6 +34,9 @@ from stopping_core import (
     Verdict,
     report,
 )
+from stopping_core.completeness import broke_off
+
+_BLANK = "\n\n"
 
 _ELSEWHERE = frozenset({"function_call", "reasoning_content", "tool_calls"})
 """What stands beside the content of a message, and comes to the answer on another way."""
@@ -40,10 +46,14 @@ class Reply:
     """Gathers what a provider says beside the text, over all the calls of one request.
 
     Metadata is that of the last call, as providers repeat it in each, and so is what stands beside
-    the content (a refusal). Logprobs add up, save those of text that was dropped; after a cut they
-    may go a few tokens beyond it. The details of usage add up over the calls that report them. Tool
-    calls are those of the last call, as they came. Once one has begun, text is held back until the
-    call ends, so that no policy can break it off.
+    the content (a refusal). Content blocks stay as they came where the last call's are the answer,
+    whole and uncut; else the answer is a plain text, with the blocks after it that are neither text
+    nor reasoning, and ``model_provider`` is dropped, by which LangChain would look for the
+    provider's own blocks. After a cut nothing is kept that points to what the provider has stored:
+    it never stored the whole. Logprobs add up, save those of text that was dropped; after a cut
+    they may go a few tokens beyond it. The details of usage add up over the calls that report them.
+    Tool calls are those of the last call, as they came. Once one has begun, text is held back until
+    the call ends, so that no policy can break it off.
 
     Args:
         model: The model's name, for answers that were cut: providers often say it at the end only.
@@ -57,6 +67,10 @@ class Reply:
         self._repeated: dict[str, Any] = {}
         self._logprobs: list[Mapping[str, Any]] = []
         self._beside: dict[str, Any] = {}
+        self._contents: list[list[str | dict[Any, Any]]] = []
+        self._earlier_blocks: list[dict[Any, Any]] = []
+        self._foreign_seen = False
+        self._thinks: Literal["not", "in this call", "earlier"] = "not"
         self._usage: UsageMetadata | None = None
         self._earlier: UsageMetadata | None = None
         self._chunks = 0
@@ -69,6 +83,11 @@ class Reply:
         self._held = []
         self._repeated = {}
         self._beside = {}
+        self._earlier_blocks = self._foreign() if call.prefix else []
+        self._contents = []
+        self._foreign_seen = False
+        if self._thinks != "not":
+            self._thinks = "earlier"
         if self._usage is not None:
             self._earlier = add_usage(self._earlier, self._usage)
         self._usage = None
@@ -85,6 +104,9 @@ class Reply:
             return iter((step,))
         message = generation.message
         metadata = metadata_of(generation)
+        if isinstance(message.content, list):
+            self._contents.append(message.content)
+            self._foreign_seen = self._foreign_seen or bool(foreign_blocks(message.content))
         self._ended = getattr(message, "chunk_position", None) == "last"
         self._logprobs += token_logprobs(metadata)
         self.metadata.update({k: v for k, v in metadata.items() if k != "logprobs"})
@@ -100,15 +122,32 @@ class Reply:
             elif message.tool_calls:
                 self.tool_chunks.append(AIMessageChunk(content="", tool_calls=message.tool_calls))
         if not self.tool_chunks:
-            return to_steps(generation)
-        self._held += to_steps(generation)
+            return self._spaced(to_steps(generation))
+        self._held += self._spaced(to_steps(generation))
         return iter(())
+
+    def _spaced(self, steps: Iterator[Step]) -> Iterator[Step]:
+        """Put a blank line between the reasoning of two calls."""
+        for step in steps:
+            first = step.channel == "reasoning" and self._thinks != "in this call"
+            again = first and self._thinks == "earlier"
+            self._thinks = "in this call" if first else self._thinks
+            yield replace(step, text=_BLANK + step.text) if again else step
 
     def _add_beside(self, values: Mapping[str, Any]) -> None:
         if new := {key: value for key, value in values.items() if key not in _ELSEWHERE}:
-            merged = AIMessageChunk(content="", additional_kwargs=self._beside)
-            merged += AIMessageChunk(content="", additional_kwargs=new)
-            self._beside = merged.additional_kwargs
+            try:
+                self._beside = merge_dicts(self._beside, new)
+            except (TypeError, ValueError):  # of a kind that LangChain cannot merge
+                self._beside = {**self._beside, **new}
+
+    @property
+    def holds_more(self) -> bool:
+        """Whether the answer is not in its text alone: an image, a refusal."""
+        return self._foreign_seen or bool(self._beside.get("refusal"))
+
+    def _foreign(self) -> list[dict[Any, Any]]:
+        return [*self._earlier_blocks, *foreign_blocks(merged_blocks(self._contents))]
 
     def take_result(self, result: ChatResult, call: Call) -> Iterator[Step]:
         """Note what an answer says that was not streamed; yield it as one step."""
@@ -132,12 +171,37 @@ class Reply:
         if usage is not None or ended:
             yield Step("", tokens=0, finish_reason="stop" if ended else None, usage=usage)
 
-    def response_metadata(self, completion: Completion) -> dict[str, Any]:
-        """Return the metadata of the answer: the provider's own, and ours under ``stopping``."""
+    def response_metadata(
+        self, completion: Completion, *, as_it_came: bool = False
+    ) -> dict[str, Any]:
+        """Return the metadata of the answer: the provider's own, and ours under ``stopping``.
+
+        Args:
+            completion: What came of the request.
+            as_it_came: Whether the content is the provider's own.
+        """
         cut = completion.finish_reason == "cut" and self._model is not None
         named = {"model_name": self._model} if cut else {}
         logprobs = {"logprobs": {"content": list(self._logprobs)}} if self._logprobs else {}
-        return {**named, **self.metadata, **logprobs, "stopping": report(completion)}
+        wrong = {"id"} if _broken(completion) else set()
+        if not as_it_came and (self._contents or completion.reasoning):
+            wrong |= {"model_provider", "output_version"}
+        own = {key: value for key, value in self.metadata.items() if key not in wrong}
+        return {**named, **own, **logprobs, "stopping": report(completion)}
+
+    def _as_it_came(self, completion: Completion) -> list[str | dict[Any, Any]]:
+        """The last call's content blocks, where they are the answer; else nothing."""
+        blocks = [] if _broken(completion) else merged_blocks(self._contents)
+        text = answer_text(AIMessage(content=blocks))
+        return blocks if text.strip() == completion.text.strip() else []
+
+    def _blocks_after(self, completion: Completion) -> list[str | dict[Any, Any]]:
+        broken = _broken(completion)
+        return [block for block in self._foreign() if not (broken and _is_stored(block))]
+
+    def _kwargs_beside(self, completion: Completion) -> dict[str, Any]:
+        broken = _broken(completion)
+        return {k: v for k, v in self._beside.items() if not (broken and _is_stored(v))}
 
     def usage_metadata(self, completion: Completion) -> UsageMetadata:
         """Return the sum over all calls; ``["stopping"]["tokens"]`` says if it is an estimate."""
@@ -158,24 +222,28 @@ class Reply:
         calls = AIMessageChunk(content="")
         for chunk in self._whole_tool_chunks(completion):
             calls += chunk
-        thoughts = {"reasoning_content": completion.reasoning} if completion.reasoning else {}
+        reasoning = completion.reasoning.removeprefix(_BLANK)
+        thoughts = {"reasoning_content": reasoning} if reasoning else {}
+        own = self._as_it_came(completion)
+        after = self._blocks_after(completion)
+        text = [completion.text] if completion.text else []
         return AIMessage(
-            content=completion.text,
-            additional_kwargs={**self._beside, **thoughts},
-            response_metadata=self.response_metadata(completion),
+            content=own or ([*text, *after] if after else completion.text),
+            additional_kwargs={**self._kwargs_beside(completion), **thoughts},
+            response_metadata=self.response_metadata(completion, as_it_came=bool(own)),
             usage_metadata=self.usage_metadata(completion),
             tool_calls=calls.tool_calls,
             invalid_tool_calls=calls.invalid_tool_calls,
         )
 
     def last_chunks(self, completion: Completion) -> Iterator[ChatGenerationChunk]:
-        """Yield what ends a stream: tool calls, and a chunk without text for the metadata."""
+        """Yield what ends a stream: tool calls, and a chunk without text for all the rest."""
         for chunk in self._whole_tool_chunks(completion):
             yield ChatGenerationChunk(message=chunk)
         yield ChatGenerationChunk(
             message=AIMessageChunk(
-                content="",
-                additional_kwargs=self._beside,
+                content=self._blocks_after(completion) or "",
+                additional_kwargs=self._kwargs_beside(completion),
                 response_metadata=self.response_metadata(completion),
                 usage_metadata=self.usage_metadata(completion),
                 chunk_position="last",
@@ -187,18 +255,35 @@ class Reply:
         return [] if completion.attempts[-1].error else self.tool_chunks
 
 
-class UnlessToolCall:
-    """Takes an answer for complete where the model called a tool, bound here or not."""
+class UnlessNoText:
+    """Takes an answer for complete whose text is not the point.
+
+    The model called a tool, bound here or not, drew an image, or refused in a block of its own.
+    """
 
     def __init__(self, check: CompletenessCheck, reply: Reply) -> None:
         self.slow = bool(getattr(check, "slow", False))
+        self.fast = getattr(check, "fast", None)
         self._check = check
         self._reply = reply
 
     def __call__(self, request: Request, draft: Draft, /) -> Verdict:
         if self._reply.tool_chunks:
             return Verdict(True, "a tool was called")
+        if self._reply.holds_more and not broke_off(draft.finish_reason):
+            return Verdict(True, "it holds more than text")
         return self._check(request, draft)
+
+
+def _broken(completion: Completion) -> bool:
+    """Whether the provider never got to the end of its last answer: our cut, or an error."""
+    return completion.finish_reason == "cut" or bool(completion.attempts[-1].error)
+
+
+def _is_stored(value: Any) -> bool:
+    """Whether this is something that the provider knows by its id, or a list of such."""
+    found = value if isinstance(value, list) else [value]
+    return any(isinstance(one, dict) and "id" in one for one in found)
 
 
 def with_estimates(

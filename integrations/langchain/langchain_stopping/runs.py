@@ -9,24 +9,29 @@ from typing import Any
 
 from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.messages.ai import UsageMetadata, add_usage
-from langchain_core.outputs import ChatGenerationChunk
+from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 
-from langchain_stopping.messages import answer_text, count_prompt, trim
+from langchain_stopping.client import _BASE_URLS
+from langchain_stopping.messages import answer_text, count_prompt, to_whole_chunk, trim
 from langchain_stopping.reply import Reply
 from langchain_stopping.streams import Watched
 from stopping_core import AdaptiveStopping, Completion, Ledger, Request, Session, Step, report
+from stopping_core.policies import Never
 from stopping_core.providers import find_provider
 
 _NO_LIMIT = 1 << 20  # tokens; stands for "the provider's own", which is not known here
-
-_BASE_URLS = ("openai_api_base", "base_url", "api_base", "endpoint")
 
 _TAIL = 256  # characters of which the end may still be taken away
 
 
 def for_one_call(stopping: AdaptiveStopping) -> AdaptiveStopping:
-    """Return the settings of a callback: it cannot call again, and the budget is the caller's."""
-    return stopping.replace(attempts=1, budget=_callers_budget, up_front=_callers_budget)
+    """Return the settings of a callback: it cannot call again, and the budget is the caller's.
+
+    Nor does it end reasoning: nothing could go on to the answer.
+    """
+    return stopping.replace(
+        attempts=1, budget=_callers_budget, up_front=_callers_budget, reasoning=Never()
+    )
 
 
 def _callers_budget(request: Request, ledger: Ledger) -> int:
@@ -53,11 +58,13 @@ class Run:
         session: Of the core; it has one call only.
         messages: What the model was asked.
         tags: The words around reasoning in the text, as the policy has them.
+        model: The model's name, for answers that were cut: some providers say it at the end only.
     """
 
     session: Session
     messages: list[BaseMessage]
     tags: tuple[str, str]
+    model: str | None = None
     reply: Reply = field(default_factory=Reply)
     raw: str = ""
     """The text that LangChain has, reasoning tags included."""
@@ -90,8 +97,13 @@ class Run:
                 trim(one, max(0, keep - start))
         return True
 
-    def take_whole(self, chunk: ChatGenerationChunk) -> None:
-        """Feed an answer that has not come as a stream: it is checked, and not cut."""
+    def take_whole(self, generation: ChatGeneration) -> None:
+        """Feed an answer that has not come as a stream: it is checked, and not cut.
+
+        Its message may be the user's own, as a fake model's, and is replaced before we write to it.
+        """
+        chunk = to_whole_chunk(ChatResult(generations=[generation]))
+        generation.message = generation.message.model_copy()
         watching = self.session.stopping.replace(mode="shadow")
         self.session = Session(watching, self.session.request, streaming=True)
         self.session.next_call(time.monotonic())
@@ -136,20 +148,37 @@ class Run:
         written = max(0, self.completion.usage.generated - told["output_tokens"])
         return UsageMetadata(input_tokens=read, output_tokens=written, total_tokens=read + written)
 
+    @property
+    def named(self) -> dict[str, str]:
+        """The model's name as metadata, where the provider has not said it."""
+        known = self.model is None or "model_name" in self.reply.metadata
+        return {} if self.model is None or known else {"model_name": self.model}
+
+    def tell(self, message: BaseMessage, completion: Completion, *, estimate: bool) -> None:
+        """Put into a message what was done, and what the provider has kept back.
+
+        Args:
+            message: The answer, or the chunk that ends it.
+            completion: What was done.
+            estimate: Whether to add our estimate of the usage that was not told.
+        """
+        named = self.named if self.in_events is not None else {}
+        done = {"stopping": report(completion)}
+        message.response_metadata = {**message.response_metadata, **named, **done}
+        if estimate and isinstance(message, AIMessage):
+            message.usage_metadata = add_usage(message.usage_metadata, self.untold_usage)
+
+    def tell_cut(self, message: BaseMessage, cut: Completion) -> None:
+        """Put into the message of a run that was cut what its chunks could not say."""
+        told = {**message.response_metadata, "stopping": report(cut)}
+        if self.hung_up:  # a response that never ends cannot be gone on from
+            told.pop("id", None)
+        message.response_metadata = told
+
     def _note(self, chunk: ChatGenerationChunk) -> None:
         usage = getattr(chunk.message, "usage_metadata", None)
         if usage:
             self.told = add_usage(self.told, usage)
-
-
-def note(message: BaseMessage, completion: Completion) -> None:
-    """Put into a message what was done."""
-    message.response_metadata = {**message.response_metadata, "stopping": report(completion)}
-
-
-def tell_usage(message: AIMessage, usage: UsageMetadata) -> None:
-    """Add to the usage of a message, in place."""
-    message.usage_metadata = add_usage(message.usage_metadata, usage)
 
 
 def without_avoided(completion: Completion) -> Completion:

@@ -2,30 +2,39 @@
 
 LangChain gives a callback no means to end a generation without an error. While it calls the
 callbacks the provider's ``_stream`` is suspended at its ``yield``, and closing that generator makes
-it hang up and look like one that ended by itself. The generator is found by what it refers to: the
-chunk that it has just yielded, or the list of messages that it was given, which LangChain copies
-for every run. At the first chunk it is mostly young, and the search among young objects takes a
-millisecond. Where many runs start at a time, or modules are imported in between, it has aged by
-then: the whole heap is searched at the cut, some 20 to 60 ms in which all models write on. What a
-search finds is remembered, so that runs side by side need one search and not one each. Both need
-CPython's garbage collector, and find nothing where a provider keeps neither.
+it hang up and look like one that ended by itself.
+
+In async code the way to it is short: once the task of the callback waits, so does LangChain's
+function that reads the stream, and what a waiting function reads can be looked up. Nothing leads
+from a function that runs to what it reads, so in sync code the heap is searched, by what the
+generator refers to: the chunk that it has just yielded, or the list of messages that it was given,
+which LangChain copies for every run. At the first chunk it is mostly young, and the search among
+young objects takes a millisecond. Where it has aged by then, as when modules are imported in
+between, the whole heap is searched at the cut, some 20 to 60 ms in which the model writes on. Both
+ways need CPython.
 """
 
 from __future__ import annotations
 
+import asyncio
 import gc
+import logging
 import sys
 import weakref
 from collections.abc import AsyncGenerator, Generator
-from types import AsyncGeneratorType, FrameType, GeneratorType
+from types import AsyncGeneratorType, CoroutineType, FrameType, GeneratorType
 from typing import Any, TypeAlias
 
 from langchain_core.language_models import chat_models
 
+from langchain_stopping.hang_up import ahang_up
+
+logger = logging.getLogger(__name__)
+
 Stream: TypeAlias = Generator[Any, None, None] | AsyncGenerator[Any, None]
 Watched: TypeAlias = list[weakref.ref[Stream]]
 
-_CONSUMERS = {
+_READERS = {
     "_agenerate_with_cache": "messages",
     "_generate_with_cache": "messages",
     "astream": "input_messages",
@@ -33,9 +42,10 @@ _CONSUMERS = {
 }
 """LangChain's functions that read a stream, and the variable that holds what they gave it."""
 
+_GENERATORS = (GeneratorType, AsyncGeneratorType)
 
-_known: Watched = []
-"""The generators that the searches have found, of all runs."""
+_STEPS = frozenset({"anext_awaitable", "async_generator_asend", "coroutine_wrapper"})
+"""The types, which have no public name, that stand between a waiting function and the next."""
 
 
 def watch(chunk: object) -> Watched:
@@ -45,74 +55,98 @@ def watch(chunk: object) -> Watched:
     """
     if sys.implementation.name != "cpython":
         return []
-    marks = _marks(chunk)
-    found = _holding(marks, _alive(_known))
-    if not found:
-        young = _generators(gc.get_objects(0)) + _generators(gc.get_objects(1))
-        _remember(young)
-        found = _holding(marks, young)
-    return [weakref.ref(stream) for stream in found]
+    wanted = {id(mark) for mark in _marks(chunk)}
+    young = _generators(gc.get_objects(0)) + _generators(gc.get_objects(1))
+    return [
+        weakref.ref(stream)
+        for stream in young
+        if _waits(stream) and any(id(held) in wanted for held in gc.get_referents(stream))
+    ]
 
 
-def find_streams(chunk: object, watched: Watched, *, alone: bool) -> list[Stream]:
+def find_streams(chunk: object, watched: Watched) -> list[Stream]:
     """Return the suspended generators that stand for the stream in which ``chunk`` has come.
 
-    To be called in a callback that LangChain calls with the chunk, as :func:`watch` is. A run that
-    is ``alone`` is searched for in half the time, and nothing is remembered for others.
+    To be called in a callback that LangChain calls with the chunk, as :func:`watch` is.
     """
-    if sys.implementation.name != "cpython":
+    known = [stream for one in watched if (stream := one()) is not None and _waits(stream)]
+    if known or sys.implementation.name != "cpython":
+        return known
+    return [one for one in _generators(gc.get_referrers(*_marks(chunk))) if _waits(one)]
+
+
+async def find_in_task() -> list[Stream]:
+    """Return the stream that is read in the running task; empty where it is no generator.
+
+    To be awaited in a callback that LangChain awaits with a chunk.
+    """
+    reader, task = _reader(), asyncio.current_task()
+    if reader is None or task is None or sys.implementation.name != "cpython":
         return []
-    if found := [stream for stream in _alive(watched) if _waits(stream)]:
-        return found
-    marks = _marks(chunk)
-    if found := _holding(marks, _alive(_known)):
-        return found
-    if alone:
-        return [one for one in _generators(gc.get_referrers(*marks)) if _waits(one)]
-    everything = _generators(gc.get_objects())
-    _remember(everything)
-    return _holding(marks, everything)
+    found: list[Stream] = []
+    loop = asyncio.get_running_loop()
+    loop.call_soon(lambda: found.extend(_read_by(reader, task.get_coro())))
+    await asyncio.sleep(0)  # the whole task waits, and can be looked into
+    return found
 
 
 def close(streams: list[Stream]) -> bool:
-    """Close the generators that are not async; return whether any was closed."""
-    closed = False
+    """Close the generators that are not async; return whether there were any and all have ended.
+
+    What a provider raises on closing is logged: the answer stands by then.
+    """
+    streams = [one for one in streams if isinstance(one, Generator | AsyncGenerator)]
     for stream in streams:
         if isinstance(stream, Generator):
-            stream.close()
-            closed = True
-    return closed
+            try:
+                stream.close()
+            except Exception as error:  # whatever a provider's own clean-up raises
+                logger.warning("a stream could not be closed: %s: %s", type(error).__name__, error)
+    return bool(streams) and not any(_waits(stream) for stream in streams)
 
 
 async def aclose(streams: list[Stream]) -> bool:
-    """Close all the generators; return whether any was closed."""
+    """As :func:`close`, for all generators."""
     for stream in streams:
         if isinstance(stream, AsyncGenerator):
-            await stream.aclose()
-    return close(streams) or bool(streams)
+            await ahang_up(stream)
+    return close(streams)
+
+
+def _read_by(reader: FrameType, start: object) -> list[Stream]:
+    """Follow what a waiting task waits for, down to a function; return the streams it reads."""
+    chain, seen = [start], {id(start)}
+    for one in chain:  # grows while it is read
+        held = gc.get_referents(one)
+        frames = (getattr(one, name, None) for name in ("cr_frame", "ag_frame", "gi_frame"))
+        if any(frame is reader for frame in frames):
+            return [stream for stream in _generators(held) if _waits(stream)]
+        for next_one in held:
+            kind = type(next_one)
+            if (kind in (CoroutineType, *_GENERATORS) or kind.__name__ in _STEPS) and id(
+                next_one
+            ) not in seen:
+                seen.add(id(next_one))
+                chain.append(next_one)
+    return []
+
+
+def _reader() -> FrameType | None:
+    """LangChain's function that reads the stream, and that is calling the callbacks."""
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None:
+        code = frame.f_code
+        if code.co_name in _READERS and code.co_filename == chat_models.__file__:
+            return frame
+        frame = frame.f_back
+    return None
 
 
 def _marks(chunk: object) -> list[object]:
     """What only the stream of this run refers to, LangChain's own variables aside."""
-    frame: FrameType | None = sys._getframe(1)
-    while frame is not None:
-        name = _CONSUMERS.get(frame.f_code.co_name)
-        if name is not None and frame.f_code.co_filename == chat_models.__file__:
-            messages = frame.f_locals.get(name)
-            return [chunk] if messages is None else [chunk, messages]
-        frame = frame.f_back
-    return [chunk]
-
-
-def _remember(streams: list[Stream]) -> None:
-    """Add generators to those that are known, and drop what is gone."""
-    global _known  # noqa: PLW0603  # of the process, as the heap is
-    together = {id(stream): stream for stream in [*_alive(_known), *streams]}
-    _known = [weakref.ref(stream) for stream in together.values()]
-
-
-def _alive(references: Watched) -> list[Stream]:
-    return [stream for reference in references if (stream := reference()) is not None]
+    reader = _reader()
+    messages = reader and reader.f_locals.get(_READERS[reader.f_code.co_name])
+    return [chunk] if messages is None else [chunk, messages]
 
 
 def _generators(objects: list[Any]) -> list[Stream]:
@@ -121,19 +155,9 @@ def _generators(objects: list[Any]) -> list[Stream]:
     The list may hold frames that, in a circle, hold the list: it would keep alive what is in it.
     """
     # By type and not by isinstance: that would ask lazy proxies for their class, and load them.
-    found = [one for one in objects if type(one) in (GeneratorType, AsyncGeneratorType)]
+    found = [one for one in objects if type(one) in _GENERATORS]
     objects.clear()
     return found
-
-
-def _holding(marks: list[object], streams: list[Stream]) -> list[Stream]:
-    """Return the suspended ones among generators that refer to one of the marks."""
-    wanted = {id(mark) for mark in marks}
-    return [
-        stream
-        for stream in streams
-        if _waits(stream) and any(id(held) in wanted for held in gc.get_referents(stream))
-    ]
 
 
 def _waits(stream: Stream) -> bool:

@@ -12,7 +12,7 @@ from langchain_core.output_parsers import StrOutputParser
 from langchain_core.tools import tool
 from langchain_core.utils.function_calling import convert_to_openai_tool
 
-from langchain_stopping import AdaptiveChatModel, AdaptiveStopHandler
+from langchain_stopping import AdaptiveChatModel, AdaptiveStopHandler, AdaptiveStopMiddleware
 from stopping_core import AdaptiveStopping, Completion, Request
 from tests.integration_langchain.setting import CUT, FIRST_SENTENCE, TOKENS, WAYS, openai
 from tests.support.sse_server import CountingServer, Script
@@ -293,3 +293,10 @@ def test_reasoning_is_not_cut() -> None:
         str(answer.content).rpartition("\n")[2],
         answer.response_metadata["stopping"]["complete"],
     ]
+
+
+@pytest.mark.parametrize("kind", [AdaptiveStopHandler, AdaptiveStopMiddleware])
+def test_what_is_no_stopping_is_refused(kind: Any) -> None:
+    """When it is made, and not inside somebody's chain."""
+    with pytest.raises(TypeError, match="stopping must be an AdaptiveStopping, got 'balanced'"):
+        kind("balanced")

@@ -335,3 +335,9 @@ def test_the_readmes_examples_run() -> None:
     assert 0 == result.returncode, result.stderr
     text = "".join(answer)
     assert [text, text, text, "would cut sentence 14", text] == result.stdout.splitlines()
+
+
+def test_a_misspelt_setting_is_refused() -> None:
+    """It would be off in silence."""
+    with pytest.raises(ValueError, match=r"prefil\n.*not permitted"):
+        adaptive_llm(MockLLM(), AdaptiveStopping(), prefil=True)

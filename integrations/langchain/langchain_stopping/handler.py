@@ -119,6 +119,7 @@ class AdaptiveStopHandler(BaseCallbackHandler):
 
     Raises:
         ValueError: ``keep`` is out of its interval, or ``ungraceful`` is neither word.
+        TypeError: ``stopping`` is no AdaptiveStopping.
     """
 
     raise_error = True
@@ -131,6 +132,8 @@ class AdaptiveStopHandler(BaseCallbackHandler):
         keep: int = 1000,
         ungraceful: Literal["raise", "finish"] = "raise",
     ) -> None:
+        if not isinstance(stopping, AdaptiveStopping):
+            raise TypeError(f"stopping must be an AdaptiveStopping, got {stopping!r}")
         if keep < 1:
             raise ValueError(f"keep must be >= 1, got {keep}")
         if ungraceful not in ("raise", "finish"):

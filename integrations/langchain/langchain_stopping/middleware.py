@@ -65,6 +65,8 @@ class AdaptiveStopMiddleware(AgentMiddleware[AgentState[ResponseT], ContextT, Re
         cut_with_tools: bool = False,
     ) -> None:
         super().__init__()
+        if not isinstance(stopping, AdaptiveStopping):
+            raise TypeError(f"stopping must be an AdaptiveStopping, got {stopping!r}")
         self.stopping = stopping
         given: dict[str, Any] = {
             "prefill": prefill,

@@ -126,9 +126,13 @@ def _is_public(host: str) -> bool:
         return "." in host and not host.endswith(_PRIVATE)
 
 
+_OURS = {"api_key": "KEY", "max_retries": 0}
+"""The clients want a key even where the server wants none; the wrapper retries by itself."""
+
+
 def langchain(diagnosis: Diagnosis) -> str:
     """Write the wrapper as it is to be set up in LangChain."""
-    inner = _arguments({"base_url": diagnosis.base_url, "model": diagnosis.model})
+    inner = _arguments({"base_url": diagnosis.base_url, "model": diagnosis.model, **_OURS})
     inner += _arguments(_inner(diagnosis))
     outer = _arguments(_settings(diagnosis, "langchain"))
     return _call("AdaptiveChatModel", [f"inner=ChatOpenAI({', '.join(inner)})", *outer])
@@ -136,7 +140,7 @@ def langchain(diagnosis: Diagnosis) -> str:
 
 def llama_index(diagnosis: Diagnosis) -> str:
     """Write the wrapper as it is to be set up in LlamaIndex."""
-    inner = _arguments({"api_base": diagnosis.base_url, "model": diagnosis.model})
+    inner = _arguments({"api_base": diagnosis.base_url, "model": diagnosis.model, **_OURS})
     inner.append("is_chat_model=True")
     outer = _arguments(_settings(diagnosis, "llama_index"))
     return _call("adaptive_llm", [f"OpenAILike({', '.join(inner)})", *outer], stopping="stopping")

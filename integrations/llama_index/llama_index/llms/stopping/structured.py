@@ -6,7 +6,7 @@ from typing import Any
 
 from llama_index.core.llms.llm import LLM
 from llama_index.core.llms.structured_llm import StructuredLLM
-from pydantic import BaseModel, Field, SerializeAsAny
+from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny
 
 from llama_index.llms.stopping.limits import copied
 from llama_index.llms.stopping.transport import ahangs_up, hangs_up
@@ -29,6 +29,8 @@ class PredictsWithin(LLM):
     Args:
         llm: The inner LLM.
     """
+
+    model_config = ConfigDict(extra="forbid")
 
     llm: SerializeAsAny[LLM] = Field(description="The inner LLM.", repr=False)
 

@@ -36,6 +36,7 @@ from stopping_core import AdaptiveStopping, Boundary
 from stopping_core.budgets import FixedBudget
 from stopping_core.policies import Threshold
 from stopping_core.signals import Sentences
+from tests.integration_llama_index.asking import METHODS
 
 FIRST_SENTENCE = AdaptiveStopping(
     policy=Threshold(Sentences(), at_least=1, at=Boundary.SENTENCE, reason="sentence"),
@@ -186,16 +187,6 @@ LEFT_OUT = {
     *(("middleware", column) for column in ("invoke", "stream")),  # it acts in agents
     *((row, "agent with a tool") for row in ("handler", "with block")),  # they leave tools alone
 }
-METHODS = (
-    "complete",
-    "chat",
-    "stream_complete",
-    "stream_chat",
-    "acomplete",
-    "achat",
-    "astream_complete",
-    "astream_chat",
-)
 
 
 def langchain_ways(*, with_tool: bool = True) -> dict[tuple[str, str], Ask]:

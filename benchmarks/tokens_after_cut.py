@@ -19,7 +19,6 @@ from typing import Protocol
 from benchmarks.cutting import (
     COLUMNS,
     FIRST_SENTENCE,
-    METHODS,
     Ask,
     Endpoint,
     chat_openai,
@@ -28,6 +27,7 @@ from benchmarks.cutting import (
 )
 from stopping_core import Completion, Request
 from stopping_core.embedded import EmbeddedServer
+from tests.integration_llama_index.asking import METHODS
 from tests.support.sse_process import ServerProcess
 
 CUT = "Paris is the capital."

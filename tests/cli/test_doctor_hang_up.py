@@ -101,7 +101,7 @@ def test_a_hosted_service_is_only_cut() -> None:
     """Nothing can be known of what it does after a hang-up; the time until control can."""
     groq = find_provider(["ChatOpenAI"], "https://api.groq.com/openai/v1")
     with CountingServer(teller(), delay=0.004) as server:
-        server.page = lambda path: (404, "text/plain", b"")  # type: ignore[method-assign]
+        server.page = lambda path: (404, "text/plain", b"")  # type: ignore[method-assign]  # a page less
         stops, latency = probe(server, lambda endpoint: examine(endpoint, groq, 8))
         assert 3 == server.disconnected
     assert "the provider table says that groq does not stop" in stops.evidence

@@ -193,9 +193,9 @@ def test_a_row_cannot_be_changed_and_can_be_copied() -> None:
     row = Provider("x", prefill=True, prefill_kwargs=kwargs)
     kwargs["more"] = {}
     with pytest.raises(TypeError, match="mappingproxy"):
-        row.prefill_kwargs["x"] = 1  # type: ignore[index]
+        row.prefill_kwargs["x"] = 1  # type: ignore[index]  # the mistake
     with pytest.raises(TypeError, match="mappingproxy"):
-        find_provider(["ChatOpenAI"]).prefill_kwargs["x"] = 1  # type: ignore[index]
+        find_provider(["ChatOpenAI"]).prefill_kwargs["x"] = 1  # type: ignore[index]  # the mistake
     assert {"extra_body": {"continue_final_message": True}} == row.prefill_kwargs
     assert row == copy.deepcopy(row) == pickle.loads(pickle.dumps(row))
 

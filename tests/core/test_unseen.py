@@ -113,7 +113,7 @@ def test_the_callers_own_budget_still_holds(budget: Any, up_front: Any, expected
 def test_what_has_no_schedule_of_its_own_is_refused() -> None:
     """As for the budget."""
     with pytest.raises(TypeError, match="up_front must be callable and no class, got 64"):
-        AdaptiveStopping(up_front=64)  # type: ignore[arg-type]
+        AdaptiveStopping(up_front=64)  # type: ignore[arg-type]  # the mistake
 
 
 def test_unseen_tokens_count_against_the_total() -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, AIMessageChunk
+from langchain_core.outputs import ChatResult
 from langchain_core.runnables import Runnable
 from langchain_openai import ChatOpenAI
 from pydantic import SecretStr
@@ -28,6 +29,17 @@ FIRST_SENTENCE = AdaptiveStopping(
     policy=Threshold(Sentences(), at_least=1, at=Boundary.SENTENCE, reason="sentence"),
     backoff=(0.0, 0.0),
 )
+
+
+class StreamsOnly(BaseChatModel):
+    """A fake to derive from: it has no answer that is not a stream, and should never be asked."""
+
+    def _generate(self, *args: Any, **kwargs: Any) -> ChatResult:
+        raise NotImplementedError("only streams are read from this fake")
+
+    @property
+    def _llm_type(self) -> str:
+        return "streams-only"
 
 
 def openai(server: CountingServer, **settings: Any) -> ChatOpenAI:

@@ -7,16 +7,15 @@ from typing import Any
 
 import pytest
 from langchain_core.callbacks import CallbackManagerForLLMRun
-from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessageChunk, BaseMessage, HumanMessage
-from langchain_core.outputs import ChatGenerationChunk, ChatResult
+from langchain_core.outputs import ChatGenerationChunk
 from langchain_openai import ChatOpenAI
 from pydantic import Field, SecretStr
 
 from langchain_stopping import AdaptiveChatModel
 from stopping_core import AdaptiveStopping
 from stopping_core.budgets import GeometricBudget
-from tests.integration_langchain.setting import FIRST_SENTENCE, SMALL, ask
+from tests.integration_langchain.setting import FIRST_SENTENCE, SMALL, StreamsOnly, ask
 
 WAYS = ["invoke", "stream", "ainvoke", "astream"]
 WHOLE = SMALL.replace(budget=GeometricBudget(first=64))
@@ -24,18 +23,11 @@ REFUSAL = {"type": "refusal", "refusal": "I cannot.", "index": 0}
 IMAGE = {"type": "image", "base64": "AAAA", "mime_type": "image/png", "index": 0}
 
 
-class Blocks(BaseChatModel):
+class Blocks(StreamsOnly):
     """Streams the chunks of its calls, one list a call; the last list serves all later ones."""
 
     calls: list[list[AIMessageChunk]]
     asked: list[list[BaseMessage]] = Field(default_factory=list)
-
-    @property
-    def _llm_type(self) -> str:
-        return "blocks"
-
-    def _generate(self, *args: Any, **kwargs: Any) -> ChatResult:
-        raise NotImplementedError
 
     def _stream(
         self,

@@ -11,10 +11,8 @@ from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
-from langchain_core.callbacks import BaseCallbackHandler
-from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessageChunk
-from langchain_core.outputs import ChatGenerationChunk, ChatResult
+from langchain_core.outputs import ChatGenerationChunk
 from langchain_core.runnables import RunnableLambda
 from langchain_openai import ChatOpenAI
 
@@ -23,12 +21,11 @@ from langchain_stopping.streams import Stream
 from stopping_core import Boundary
 from stopping_core.policies import Threshold
 from stopping_core.signals import Sentences
-from tests.integration_langchain.setting import CUT, FIRST_SENTENCE, TOKENS, openai
+from tests.integration_langchain.setting import CUT, FIRST_SENTENCE, TOKENS, StreamsOnly, openai
 from tests.support.sse_server import CountingServer, Script
 
 pytestmark = pytest.mark.filterwarnings("ignore::langchain_core._api.LangChainBetaWarning")
 
-HAS_EVENTS = hasattr(BaseCallbackHandler, "on_stream_event")
 SLOW = 0.03
 
 
@@ -71,7 +68,7 @@ async def test_ways_at_the_same_time() -> None:
         async def threaded(question: str) -> str:
             return await asyncio.to_thread(lambda: str(model.invoke(question, config).content))
 
-        ways = (events if HAS_EVENTS else chunks, chunks, whole, threaded)
+        ways = (events, chunks, whole, threaded)
         answers = await asyncio.gather(*(ways[n % 4](str(n)) for n in range(8)))
     assert [f"Number {n} is it." for n in range(8)] == answers
     assert not handler._runs
@@ -89,7 +86,7 @@ def test_a_copied_configuration_works() -> None:
             copied._keep,
             copied._ungraceful,
         ]
-        chain = RunnableLambda(str) | openai(server).with_config(config)  # type: ignore[arg-type]
+        chain = RunnableLambda(str) | openai(server).with_config(config)  # type: ignore[arg-type]  # a dict
         assert CUT == chain.invoke("?").content
     assert [1, 2] == [len(handler.completions), len(copied.completions)]
 
@@ -180,10 +177,7 @@ def test_two_hundred_cuts_leave_nothing() -> None:
             model.invoke("?", config=config)
             assert CUT == "".join(str(c.content) for c in model.stream("?", config=config))
         for _ in range(20):
-            if HAS_EVENTS:
-                assert CUT == model.stream_events("?", config=config, version="v3").output.text
-            else:
-                model.invoke("?", config=config)
+            assert CUT == model.stream_events("?", config=config, version="v3").output.text
         asyncio.run(gather(100))
         server.wait()
         assert [200, 200] == [len(server.calls), len(model.seen)]
@@ -205,19 +199,12 @@ def test_a_cut_frees_its_stream_without_the_collector() -> None:
             gc.enable()
 
 
-class Failing(BaseChatModel):
+class Failing(StreamsOnly):
     """Breaks after a few tokens."""
-
-    def _generate(self, *args: Any, **kwargs: Any) -> ChatResult:
-        raise NotImplementedError
 
     def _stream(self, *args: Any, **kwargs: Any) -> Iterator[ChatGenerationChunk]:
         yield ChatGenerationChunk(message=AIMessageChunk(content="Paris"))
         raise ConnectionError("gone")
-
-    @property
-    def _llm_type(self) -> str:
-        return "failing"
 
 
 def test_failing_runs_leave_nothing() -> None:
@@ -227,8 +214,7 @@ def test_failing_runs_leave_nothing() -> None:
     for _ in range(20):
         with pytest.raises(ConnectionError):
             Failing().invoke("?", config=config)
-        if HAS_EVENTS:
-            with pytest.raises(ConnectionError):
-                str(Failing().stream_events("?", config=config, version="v3").text)
+        with pytest.raises(ConnectionError):
+            str(Failing().stream_events("?", config=config, version="v3").text)
         next(iter(Failing().stream("?", config=config)))
     assert not handler._runs

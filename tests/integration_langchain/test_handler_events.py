@@ -7,22 +7,26 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 import pytest
-from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, AIMessageChunk
-from langchain_core.outputs import ChatGenerationChunk, ChatResult
+from langchain_core.outputs import ChatGenerationChunk
 from langchain_core.tracers import _streaming
 from langchain_core.tracers.run_collector import RunCollectorCallbackHandler
 
 from langchain_stopping import AdaptiveChatModel, AdaptiveStopHandler
 from stopping_core import GenerationStopped
-from tests.integration_langchain.setting import CUT, DECIDED, FIRST_SENTENCE, TOKENS, openai
+from tests.integration_langchain.setting import (
+    CUT,
+    DECIDED,
+    FIRST_SENTENCE,
+    TOKENS,
+    StreamsOnly,
+    openai,
+)
 from tests.support.sse_server import CountingServer, Script
 
-HAS_EVENTS = hasattr(BaseCallbackHandler, "on_stream_event")
 pytestmark = [
     pytest.mark.filterwarnings("ignore::langchain_core._api.LangChainBetaWarning"),
-    pytest.mark.skipif(not HAS_EVENTS, reason="this langchain-core has no content-block events"),
 ]
 
 SLOW = 0.03
@@ -128,20 +132,13 @@ def test_the_wrapper_is_cut_once(watch: Watch) -> None:
     assert not handler.completions
 
 
-class Silent(BaseChatModel):
+class Silent(StreamsOnly):
     """Reports no token by itself, so that the handler sees nothing before the events."""
-
-    def _generate(self, *args: Any, **kwargs: Any) -> ChatResult:
-        raise NotImplementedError
 
     def _stream(self, *args: Any, **kwargs: Any) -> Iterator[ChatGenerationChunk]:
         for token in TOKENS:
             self.metadata = {"said": token}
             yield ChatGenerationChunk(message=AIMessageChunk(content=token))
-
-    @property
-    def _llm_type(self) -> str:
-        return "silent"
 
 
 class AsyncSilent(Silent):
@@ -202,7 +199,7 @@ def test_events_of_the_models_own_cannot_be_ended(watch: Watch) -> None:
 Marker: Any = getattr(_streaming, "_V2StreamingCallbackHandler", object)
 
 
-class Events(RunCollectorCallbackHandler, Marker):  # type: ignore[misc]  # Any
+class Events(RunCollectorCallbackHandler, Marker):  # type: ignore[misc]  # its base is Any to mypy
     """Asks for events on ``invoke`` as well, as LangGraph does for its own v3 streams."""
 
     def __init__(self) -> None:

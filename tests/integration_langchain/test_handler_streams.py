@@ -10,31 +10,32 @@ from typing import Any
 
 import pytest
 from langchain_core.callbacks import BaseCallbackHandler
-from langchain_core.language_models import BaseChatModel, FakeListChatModel
+from langchain_core.language_models import FakeListChatModel
 from langchain_core.messages import AIMessageChunk
 from langchain_core.output_parsers import StrOutputParser
-from langchain_core.outputs import ChatGenerationChunk, ChatResult
+from langchain_core.outputs import ChatGenerationChunk
 from langchain_core.runnables import Runnable
 
 from langchain_stopping import AdaptiveStopHandler
 from stopping_core import Completion, GenerationStopped
-from tests.integration_langchain.setting import CUT, DECIDED, FIRST_SENTENCE, TOKENS, WAYS, openai
+from tests.integration_langchain.setting import (
+    CUT,
+    DECIDED,
+    FIRST_SENTENCE,
+    TOKENS,
+    WAYS,
+    StreamsOnly,
+    openai,
+)
 from tests.support.sse_server import CountingServer
 
 
-class Temporaries(BaseChatModel):
+class Temporaries(StreamsOnly):
     """Yields what nothing else refers to, and takes its messages where nothing can find them."""
-
-    def _generate(self, *args: Any, **kwargs: Any) -> ChatResult:
-        raise NotImplementedError
 
     def _stream(self, *args: Any, **kwargs: Any) -> Iterator[ChatGenerationChunk]:
         for token in TOKENS:
             yield ChatGenerationChunk(message=AIMessageChunk(content=token))
-
-    @property
-    def _llm_type(self) -> str:
-        return "temporaries"
 
 
 class Unsuspended:
@@ -100,7 +101,7 @@ def test_finishing_saves_nothing_and_says_so() -> None:
 def test_raising_counts_as_an_error_to_fallbacks() -> None:
     """A cut that had to raise sends a chain to its fallback; one that finishes does not."""
     for ungraceful, expected in (("raise", "Other."), ("finish", CUT)):
-        handler = AdaptiveStopHandler(FIRST_SENTENCE, ungraceful=ungraceful)  # type: ignore[arg-type]
+        handler = AdaptiveStopHandler(FIRST_SENTENCE, ungraceful=ungraceful)  # type: ignore[arg-type]  # a str
         model = Temporaries().with_config(callbacks=[handler])
         other = FakeListChatModel(responses=["Other."])
         assert expected == model.with_fallbacks([other]).invoke("?").content
@@ -190,14 +191,11 @@ def test_an_async_stream_inside_an_object_is_found() -> None:
     assert CUT == answer.content
 
 
-class Stubborn(BaseChatModel):
+class Stubborn(StreamsOnly):
     """Raises when it is closed, or goes on."""
 
     goes_on: bool
     sent: list[str]
-
-    def _generate(self, *args: Any, **kwargs: Any) -> ChatResult:
-        raise NotImplementedError
 
     def _stream(self, *args: Any, **kwargs: Any) -> Iterator[ChatGenerationChunk]:
         for token in TOKENS:
@@ -220,10 +218,6 @@ class Stubborn(BaseChatModel):
                 if not self.goes_on:
                     raise ConnectionError("close failed") from None
                 yield chunk
-
-    @property
-    def _llm_type(self) -> str:
-        return "stubborn"
 
 
 single = pytest.mark.parametrize("way", ["invoke", "stream", "ainvoke", "astream"])

@@ -8,16 +8,24 @@ from uuid import uuid4
 
 import pytest
 from langchain_core.callbacks import get_usage_metadata_callback
-from langchain_core.language_models import BaseChatModel, FakeMessagesListChatModel
+from langchain_core.language_models import FakeMessagesListChatModel
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, HumanMessage
 from langchain_core.messages.ai import UsageMetadata
-from langchain_core.outputs import ChatGenerationChunk, ChatResult
+from langchain_core.outputs import ChatGenerationChunk
 from pydantic import Field
 
 from langchain_stopping import AdaptiveStopHandler
 from stopping_core import GenerationStopped
 from stopping_core.types import Mode
-from tests.integration_langchain.setting import CUT, DECIDED, FIRST_SENTENCE, TOKENS, ask, openai
+from tests.integration_langchain.setting import (
+    CUT,
+    DECIDED,
+    FIRST_SENTENCE,
+    TOKENS,
+    StreamsOnly,
+    ask,
+    openai,
+)
 from tests.support.sse_server import CountingServer
 
 
@@ -38,16 +46,13 @@ def used(read: int, written: int) -> UsageMetadata:
     return UsageMetadata(input_tokens=read, output_tokens=written, total_tokens=read + written)
 
 
-class Telling(BaseChatModel):
+class Telling(StreamsOnly):
     """Tells the length of the prompt with its first chunk, and that of the answer with its last."""
 
     keeps: bool
     """Whether it keeps the chunk that it yields, by which its stream is found."""
     said: dict[str, str] = Field(default_factory=dict)
     """Metadata of the first chunk."""
-
-    def _generate(self, *args: Any, **kwargs: Any) -> ChatResult:
-        raise NotImplementedError
 
     def _stream(self, *args: Any, **kwargs: Any) -> Iterator[ChatGenerationChunk]:
         for token in TOKENS:
@@ -61,10 +66,6 @@ class Telling(BaseChatModel):
                 del chunk
                 yield held.pop()
         yield _chunk("", used(0, len(TOKENS)))
-
-    @property
-    def _llm_type(self) -> str:
-        return "telling"
 
 
 def _chunk(text: str, usage: UsageMetadata | None) -> ChatGenerationChunk:

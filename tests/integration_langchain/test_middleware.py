@@ -12,7 +12,6 @@ import pytest
 from langchain.agents import create_agent
 from langchain.agents.middleware import AgentMiddleware, ModelRequest, ModelResponse
 from langchain.agents.structured_output import ProviderStrategy, ToolStrategy
-from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.messages import AIMessageChunk
 from langchain_core.tools import tool
 from langchain_core.tracers.run_collector import RunCollectorCallbackHandler
@@ -292,10 +291,6 @@ def test_a_handler_alone_cuts_an_agent(way: str) -> None:
     assert not handler._runs
 
 
-@pytest.mark.skipif(
-    not hasattr(BaseCallbackHandler, "on_stream_event"),
-    reason="this langchain-core has no content-block events",
-)
 @pytest.mark.filterwarnings("ignore::langchain_core._api.LangChainBetaWarning")
 @pytest.mark.parametrize("kind", ["handler", "middleware"])
 def test_messages_of_a_graphs_events_are_cut(kind: str) -> None:

@@ -28,8 +28,11 @@ NO_TOOLS = pytest.mark.xfail(
     reason="the chat template of SmolLM2-135M knows no tools, so that the model is not told of them"
 )
 RAMBLES = pytest.mark.xfail(
-    reason="SmolLM2-135M repeats itself inside a JSON string until the limit", strict=False
+    reason="SmolLM2-135M repeats itself inside a JSON string until the limit, or does not: what it "
+    "says depends on what the server has cached",
+    strict=False,
 )
+"""These two, and those of NO_TOOLS, run and pass below, in TestObligingServer."""
 JOKE = {"setup": "Why did the cat sit on the server?", "punchline": "It was warm."}
 
 
@@ -43,12 +46,10 @@ def inner(server: EmbeddedServer | CountingServer) -> ChatOpenAI:
     )
 
 
-class TestEmbeddedModel(ChatModelIntegrationTests):
-    """The wrapper around a ChatOpenAI on llama.cpp's server."""
+class Served:
+    """What holds on either server."""
 
-    @pytest.fixture(autouse=True)
-    def _serve(self, embedded_server: EmbeddedServer) -> None:
-        self.server = embedded_server
+    server: EmbeddedServer | CountingServer
 
     @property
     def chat_model_class(self) -> type[BaseChatModel]:
@@ -56,15 +57,23 @@ class TestEmbeddedModel(ChatModelIntegrationTests):
         return AdaptiveChatModel
 
     @property
+    def model_override_value(self) -> str:
+        """The one model that is served."""
+        return self.server.model
+
+
+class TestEmbeddedModel(Served, ChatModelIntegrationTests):
+    """The wrapper around a ChatOpenAI on llama.cpp's server."""
+
+    @pytest.fixture(autouse=True)
+    def _serve(self, embedded_server: EmbeddedServer) -> None:
+        self.server = embedded_server
+
+    @property
     def chat_model_params(self) -> dict[str, Any]:
         """What it is made from."""
         stopping = AdaptiveStopping(budget=GeometricBudget(first=32, ceiling=64))
         return {"inner": inner(self.server), "stopping": stopping}
-
-    @property
-    def model_override_value(self) -> str:
-        """The one model that is served."""
-        return self.server.model
 
     @property
     def supports_json_mode(self) -> bool:
@@ -151,7 +160,7 @@ def oblige(body: Mapping[str, Any]) -> Script:
     return Script(tokens, tool=name, finish_reason="tool_calls")
 
 
-class TestObligingServer(ChatModelIntegrationTests):
+class TestObligingServer(Served, ChatModelIntegrationTests):
     """The wrapper that cuts with tools, where every test can be passed."""
 
     @pytest.fixture(autouse=True)
@@ -161,20 +170,10 @@ class TestObligingServer(ChatModelIntegrationTests):
             yield
 
     @property
-    def chat_model_class(self) -> type[BaseChatModel]:
-        """The class under test."""
-        return AdaptiveChatModel
-
-    @property
     def chat_model_params(self) -> dict[str, Any]:
         """What it is made from."""
         stopping = AdaptiveStopping()
         return {"inner": inner(self.server), "stopping": stopping, "cut_with_tools": True}
-
-    @property
-    def model_override_value(self) -> str:
-        """The one model that is served."""
-        return self.server.model
 
     @property
     def supports_json_mode(self) -> bool:

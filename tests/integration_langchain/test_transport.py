@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 from langchain.agents import create_agent
-from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.output_parsers import StrOutputParser
 from langchain_core.prompts import ChatPromptTemplate
 from langchain_core.runnables import Runnable, RunnableLambda
@@ -108,10 +107,6 @@ def test_at_most_two_tokens_come_after_the_decision(kind: str, form: str, way: s
         assert len(answers) == server.disconnected
 
 
-@pytest.mark.skipif(
-    not hasattr(BaseCallbackHandler, "on_stream_event"),
-    reason="this langchain-core has no content-block events",
-)
 @pytest.mark.filterwarnings("ignore::langchain_core._api.LangChainBetaWarning")
 @pytest.mark.parametrize("kind", ["handler", "middleware"])
 def test_an_agents_events_that_end_with_the_program(kind: str) -> None:

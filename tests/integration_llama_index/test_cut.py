@@ -4,14 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import gc
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from llama_index.core.base.llms.types import ChatMessage
-from llama_index_instrumentation import get_dispatcher
-from llama_index_instrumentation.base import BaseEvent
-from llama_index_instrumentation.event_handlers import BaseEventHandler
 
 from stopping_core import AdaptiveStopping
 from tests.integration_llama_index.asking import METHODS, adaptive, ask, scripted, text_of, told
@@ -53,23 +49,6 @@ def test_the_inner_llm_alone_does_not_hang_up() -> None:
 
 
 UNTOUCHED: dict[str, Any] = {"response_format": {"type": "json_object"}}
-
-
-@pytest.fixture
-def kept_exceptions() -> Iterator[None]:
-    """A trace that keeps what ended a stream, and with it the frames of the stream."""
-    kept: list[BaseEvent] = []
-
-    class Keeping(BaseEventHandler):
-        def handle(self, event: BaseEvent, **kwargs: Any) -> None:
-            kept.append(event)
-
-    handler, root = Keeping(), get_dispatcher()
-    root.add_event_handler(handler)
-    gc.disable()  # it would close the connection by and by
-    yield
-    gc.enable()
-    root.event_handlers.remove(handler)
 
 
 @pytest.mark.parametrize("kwargs", [{}, UNTOUCHED], ids=["adaptive", "untouched"])

@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import gc
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from llama_index.core.base.llms.types import ChatMessage
 from llama_index.core.callbacks import CallbackManager, TokenCountingHandler
 from llama_index.core.prompts import PromptTemplate
-from llama_index_instrumentation import get_dispatcher
-from llama_index_instrumentation.base import BaseEvent
-from llama_index_instrumentation.event_handlers import BaseEventHandler
 from pydantic import BaseModel
 
 from llama_index.llms.stopping import adaptive_llm
@@ -31,23 +26,6 @@ class City(BaseModel):
 
     name: str | None = None
     country: str | None = None
-
-
-@pytest.fixture
-def kept_exceptions() -> Iterator[None]:
-    """A trace that keeps what ended a stream, and with it the frames of the stream."""
-    kept: list[BaseEvent] = []
-
-    class Keeping(BaseEventHandler):
-        def handle(self, event: BaseEvent, **kwargs: Any) -> None:
-            kept.append(event)
-
-    handler, root = Keeping(), get_dispatcher()
-    root.add_event_handler(handler)
-    gc.disable()  # it would close the connection by and by
-    yield
-    gc.enable()
-    root.event_handlers.remove(handler)
 
 
 def serve(inner: dict[str, Any]) -> CountingServer:

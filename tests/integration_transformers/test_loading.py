@@ -64,14 +64,14 @@ def test_a_conversion_is_whole_or_not_there(
 
     monkeypatch.setattr(loading, "_convert", convert)
     with pytest.raises(RuntimeError, match="power cut"):
-        loading._converted(file, cache)
+        loading.converted(file, cache)
     assert [] == list(cache.iterdir())
-    folder = loading._converted(file, cache)
-    assert folder == loading._converted(file, cache)
+    folder = loading.converted(file, cache)
+    assert folder == loading.converted(file, cache)
     assert ([folder], 2) == (list(cache.iterdir()), len(made))
     assert transformers.__version__ in folder.name
     file.write_bytes(b"weighty")
-    assert folder != loading._converted(file, cache)
+    assert folder != loading.converted(file, cache)
 
     def overtaken(source: Path, folder: Path) -> None:
         convert(source, folder)
@@ -81,16 +81,16 @@ def test_a_conversion_is_whole_or_not_there(
 
     monkeypatch.setattr(loading, "_convert", overtaken)
     file.write_bytes(b"others!")
-    assert ["whole"] == [found.name for found in loading._converted(file, cache).iterdir()]
+    assert ["whole"] == [found.name for found in loading.converted(file, cache).iterdir()]
 
 
 def test_the_cache_is_where_the_user_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The argument goes before the environment, which goes before the platform's folder."""
     monkeypatch.setenv("STOPPING_CACHE", str(tmp_path / "variable"))
-    assert tmp_path / "argument" == loading._cache_folder(tmp_path / "argument")
-    assert tmp_path / "variable" == loading._cache_folder(None)
+    assert tmp_path / "argument" == loading.cache_folder(tmp_path / "argument")
+    assert tmp_path / "variable" == loading.cache_folder(None)
     monkeypatch.delenv("STOPPING_CACHE")
-    assert "stopping" == loading._cache_folder(None).name
+    assert "stopping" == loading.cache_folder(None).name
 
 
 def test_the_embedded_model_is_converted_once(

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.request import ProxyHandler, build_opener
 
-import psutil  # type: ignore[import-untyped]
+import psutil  # type: ignore[import-untyped]  # its stubs are a package of their own
 import pytest
 
 from stopping_core.embedded import MODEL, EmbeddedServer, weights_path
-from transformers_stopping.loading import _cache_folder, _converted
+from transformers_stopping.loading import cache_folder, converted
 
 _SERVE = (
     "import os, sys, threading\n"
@@ -71,7 +71,7 @@ class RealServer:
 def transformers_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealServer]:
     """``transformers serve`` with the embedded weights, one thread; about ten seconds."""
     folder = tmp_path_factory.mktemp("serve")
-    (folder / MODEL).symlink_to(_converted(weights_path(), _cache_folder(None)))
+    (folder / MODEL).symlink_to(converted(weights_path(), cache_folder(None)))
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     arguments = ["serve", MODEL, "--host", "127.0.0.1", "--port", str(port), "--device", "cpu"]

@@ -12,7 +12,7 @@ from langchain_core.language_models import BaseChatModel
 from stopping_core.providers import Provider, find_provider
 
 _CLIENTS = ("root_client", "root_async_client")
-_BASE_URLS = ("openai_api_base", "base_url", "api_base", "endpoint")
+BASE_URLS = ("openai_api_base", "base_url", "api_base", "endpoint")
 _TIMEOUTS = ("request_timeout", "default_request_timeout", "timeout")
 
 
@@ -25,7 +25,7 @@ def _base_url(inner: BaseChatModel) -> str | None:
     """Where the model sends its calls: as its client resolved it, the environment included."""
     clients = [getattr(inner, name, None) for name in _CLIENTS]
     found = [getattr(client, "base_url", None) for client in clients]
-    found += [getattr(inner, name, None) for name in _BASE_URLS]
+    found += [getattr(inner, name, None) for name in BASE_URLS]
     return next((str(url) for url in found if url), None)
 
 

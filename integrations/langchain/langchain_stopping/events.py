@@ -9,25 +9,22 @@ were sent cannot. All of this is private to LangChain, and nothing is found wher
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
-from types import FrameType
 from typing import Any
 
-from langchain_core.language_models import chat_models
 from langchain_core.messages import AIMessage, AIMessageChunk
 from langchain_core.messages.ai import UsageMetadata, add_usage
 from langchain_core.outputs import ChatGenerationChunk
 
 from langchain_stopping.messages import to_chunk
-from langchain_stopping.streams import Stream
+from langchain_stopping.streams import Stream, calling
 
 _SENDERS = ("_iter_v2_events", "_aiter_v2_events")
 """LangChain's functions that call the callbacks with events."""
 
 _BRIDGE = "langchain_core.language_models._compat_bridge"
-"""The module whose generators make the events of chunks. Older versions have none."""
+"""The module whose generators make the events of chunks."""
 
 
 class _Nothing(str):
@@ -64,7 +61,7 @@ class Bridge:
 
 def comes_as_events() -> bool:
     """Whether LangChain makes events of what the model says; to be called in a callback."""
-    return _sender() is not None
+    return calling(_SENDERS) is not None
 
 
 def find_bridge() -> Bridge | None:
@@ -72,7 +69,7 @@ def find_bridge() -> Bridge | None:
 
     None where the model makes its events by itself.
     """
-    sender = _sender()
+    sender = calling(_SENDERS)
     events = sender.f_locals.get("event_iter") if sender is not None else None
     frame = getattr(events, "gi_frame", None) or getattr(events, "ag_frame", None)
     if frame is None or frame.f_globals.get("__name__") != _BRIDGE:
@@ -87,7 +84,7 @@ def find_bridge() -> Bridge | None:
 def add_event_usage(event: dict[str, Any], usage: UsageMetadata) -> None:
     """Add to the usage in a last event, and in the message that LangChain has made of it."""
     event["usage"] = add_usage(event.get("usage"), usage)
-    sender = _sender()
+    sender = calling(_SENDERS)
     stream = sender.f_locals.get("stream") if sender is not None else None
     message = getattr(stream, "output_message", None)
     if isinstance(message, AIMessage):
@@ -117,13 +114,3 @@ def empty(chunk: ChatGenerationChunk) -> None:
     """Take all text from a chunk, and have LangChain send an event for it, at which to close."""
     chunk.message.content = _Nothing()
     chunk.text = ""
-
-
-def _sender() -> FrameType | None:
-    frame: FrameType | None = sys._getframe(2)
-    while frame is not None:
-        code = frame.f_code
-        if code.co_name in _SENDERS and code.co_filename == chat_models.__file__:
-            return frame
-        frame = frame.f_back
-    return None

@@ -11,7 +11,7 @@ from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.messages.ai import UsageMetadata, add_usage
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 
-from langchain_stopping.client import _BASE_URLS
+from langchain_stopping.client import BASE_URLS
 from langchain_stopping.messages import answer_text, count_prompt, to_whole_chunk, trim
 from langchain_stopping.reply import Reply
 from langchain_stopping.streams import Watched
@@ -42,7 +42,7 @@ def ends_bill(serialized: Mapping[str, Any] | None) -> bool:
     """Whether hanging up ends the bill of a model, by what LangChain tells the callbacks of it."""
     known = serialized or {}
     settings = known.get("kwargs") or {}
-    urls = [settings.get(name) for name in _BASE_URLS]
+    urls = [settings.get(name) for name in BASE_URLS]
     names = [str(name) for name in (known.get("id") or ())[-1:]]
     return find_provider(names, next((url for url in urls if url), None)).hang_up_ends_bill
 

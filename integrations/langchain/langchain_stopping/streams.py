@@ -21,7 +21,7 @@ import gc
 import logging
 import sys
 import weakref
-from collections.abc import AsyncGenerator, Generator
+from collections.abc import AsyncGenerator, Container, Generator
 from types import AsyncGeneratorType, CoroutineType, FrameType, GeneratorType
 from typing import Any, TypeAlias
 
@@ -80,7 +80,7 @@ async def find_in_task() -> list[Stream]:
 
     To be awaited in a callback that LangChain awaits with a chunk.
     """
-    reader, task = _reader(), asyncio.current_task()
+    reader, task = calling(_READERS), asyncio.current_task()
     if reader is None or task is None or sys.implementation.name != "cpython":
         return []
     found: list[Stream] = []
@@ -131,12 +131,12 @@ def _read_by(reader: FrameType, start: object) -> list[Stream]:
     return []
 
 
-def _reader() -> FrameType | None:
-    """LangChain's function that reads the stream, and that is calling the callbacks."""
+def calling(names: Container[str]) -> FrameType | None:
+    """LangChain's function, of those named, that is calling the callbacks."""
     frame: FrameType | None = sys._getframe(1)
     while frame is not None:
         code = frame.f_code
-        if code.co_name in _READERS and code.co_filename == chat_models.__file__:
+        if code.co_name in names and code.co_filename == chat_models.__file__:
             return frame
         frame = frame.f_back
     return None
@@ -144,7 +144,7 @@ def _reader() -> FrameType | None:
 
 def _marks(chunk: object) -> list[object]:
     """What only the stream of this run refers to, LangChain's own variables aside."""
-    reader = _reader()
+    reader = calling(_READERS)
     messages = reader and reader.f_locals.get(_READERS[reader.f_code.co_name])
     return [chunk] if messages is None else [chunk, messages]
 

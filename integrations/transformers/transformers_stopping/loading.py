@@ -60,13 +60,13 @@ def load(
     """
     folder: str | Path
     if name_or_path is None:
-        folder = _converted(weights_path(), _cache_folder(cache_dir))
+        folder = converted(weights_path(), cache_folder(cache_dir))
     else:
         path = Path(name_or_path).expanduser()
         if path.is_file():
             if path.suffix.lower() != ".gguf":
                 raise ValueError(f"name_or_path must be a folder or a .gguf file, got {path}")
-            folder = _converted(path, _cache_folder(cache_dir))
+            folder = converted(path, cache_folder(cache_dir))
         elif path.is_dir():
             folder = path
         elif not isinstance(name_or_path, str) or _looks_like_path(name_or_path):
@@ -97,7 +97,7 @@ def _looks_like_path(name: str) -> bool:
     )
 
 
-def _cache_folder(cache_dir: str | os.PathLike[str] | None) -> Path:
+def cache_folder(cache_dir: str | os.PathLike[str] | None) -> Path:
     """The folder for converted weights, as asked for or as the platform has it."""
     if chosen := (cache_dir or os.environ.get(CACHE_VARIABLE)):
         return Path(chosen).expanduser()
@@ -110,7 +110,7 @@ def _cache_folder(cache_dir: str | os.PathLike[str] | None) -> Path:
     return base / "stopping"
 
 
-def _converted(file: Path, cache: Path) -> Path:
+def converted(file: Path, cache: Path) -> Path:
     """The folder with the file's weights de-quantised, made now if it is not there."""
     with file.open("rb") as stream:
         digest = hashlib.file_digest(stream, "sha256").hexdigest()[:16]

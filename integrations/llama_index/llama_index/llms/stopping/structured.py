@@ -67,6 +67,6 @@ class HangingUpStructuredLLM(StructuredLLM):
     """LlamaIndex's own, whose streams hang up when closed."""
 
 
-# Afterwards, or the methods would be given a second span.
+# Set afterwards, or they would be given a second span; mypy takes methods for constants.
 HangingUpStructuredLLM.stream_chat = hangs_up(StructuredLLM.stream_chat)  # type: ignore[method-assign]
 HangingUpStructuredLLM.astream_chat = ahangs_up(StructuredLLM.astream_chat)  # type: ignore[method-assign]

@@ -11,9 +11,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import Any
 
 import bm25s
+
+from stopping_core.questions.record import read_document
+from stopping_core.questions.squad import read_paragraphs
 
 _ASCII = str.maketrans({0x2018: "'", 0x2019: "'", 0x201C: '"', 0x201D: '"'})
 _HEADING = re.compile(r"^\S.*\n([*=\-~^\"])\1{2,}$", re.MULTILINE)
@@ -100,24 +102,13 @@ def load_squad(path: str | Path) -> Corpus:
     Raises:
         ValueError: The file is not SQuAD v1.1; the message names the file and the place.
     """
-    try:
-        document = json.loads(Path(path).read_text("utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path}: not a JSON text: {error}") from error
     passages: list[Passage] = []
     questions: list[Question] = []
-    for article_at, article in _objects(path, document, "data", ""):
-        title = _text(path, article, "title", article_at)
-        for paragraph_at, paragraph in _objects(path, article, "paragraphs", article_at):
-            context = _text(path, paragraph, "context", paragraph_at)
-            passages.append(Passage(f"{title}-{len(passages) + 1}", title, context))
-            for at, entry in _objects(path, paragraph, "qas", paragraph_at):
-                identity, asked = _text(path, entry, "id", at), _text(path, entry, "question", at)
-                found = list(_objects(path, entry, "answers", at))
-                if not found:
-                    raise ValueError(f"{path}: {at}.answers is empty")
-                answers = dict.fromkeys(_text(path, one, "text", place) for place, one in found)
-                questions.append(Question(identity, asked, tuple(answers), title))
+    for paragraph in read_paragraphs(str(path), read_document(path)):
+        passages.append(Passage(paragraph.id, paragraph.title, paragraph.context))
+        questions += [
+            Question(one.id, one.question, one.gold, one.family) for one in paragraph.questions
+        ]
     if not questions:
         raise ValueError(f"{path}: holds no question")
     return Corpus(tuple(passages), tuple(questions))
@@ -179,24 +170,3 @@ def _pack(paragraphs: Sequence[str], words: int) -> list[str]:
         packed[int((before + length / 2) * len(packed) / total)].append(sentence)
         before += length
     return [" ".join(piece) for piece in packed if piece]
-
-
-def _objects(path: str | Path, owner: Any, key: str, at: str) -> Iterator[tuple[str, Any]]:
-    """Yield the objects of a JSON list with their place, or say which place is malformed."""
-    name = f"{at}.{key}".lstrip(".")
-    if not isinstance(owner, dict):
-        raise ValueError(f"{path}: must be an object with the key {key!r}, not a list or a value")
-    found = owner.get(key)
-    if not isinstance(found, list):
-        raise ValueError(f"{path}: {name} must be a list, got {type(found).__name__}")
-    for number, item in enumerate(found):
-        if not isinstance(item, dict):
-            raise ValueError(f"{path}: {name}[{number}] must be an object")
-        yield f"{name}[{number}]", item
-
-
-def _text(path: str | Path, owner: dict[str, Any], key: str, at: str) -> str:
-    found = owner.get(key)
-    if not isinstance(found, str) or not found.strip():
-        raise ValueError(f"{path}: {at}.{key} must be a text, got {found!r}")
-    return found

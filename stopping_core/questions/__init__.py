@@ -1,0 +1,6 @@
+"""Questions with gold answers, from the files that evaluation sets come in."""
+
+from stopping_core.questions.load import FORMATS, load_questions
+from stopping_core.questions.question import Question
+
+__all__ = ["FORMATS", "Question", "load_questions"]

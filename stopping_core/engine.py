@@ -10,7 +10,7 @@ from dataclasses import replace
 from stopping_core.policies import Policy
 from stopping_core.protocols import Signal
 from stopping_core.segmenter import Segmenter
-from stopping_core.types import CONTINUE, Boundary, Checkpoint, Decision, Request, Step
+from stopping_core.types import CONTINUE, Boundary, Checkpoint, Decision, Probe, Request, Step
 
 
 class Engine:
@@ -29,6 +29,10 @@ class Engine:
         every: Tokens between two checkpoints inside a sentence, >= 1.
         confirm: Asked before a stop that is not forced takes effect; False vetoes it and the stream
             goes on. The session puts the completeness check here.
+        prober: Asks the model what it would answer now, for policies that want to know.
+
+    Raises:
+        ValueError: ``every`` is out of its interval, or a policy that probes has no prober.
     """
 
     def __init__(
@@ -38,9 +42,12 @@ class Engine:
         *,
         every: int = 16,
         confirm: Callable[[Decision], bool] | None = None,
+        prober: Callable[[Checkpoint], Probe] | None = None,
     ) -> None:
         if every < 1:
             raise ValueError(f"every must be >= 1, got {every}")
+        if prober is None and "probes" in policy.needs():
+            raise ValueError(f"prober must be given for a policy that probes, got None: {policy!r}")
         self.decision = CONTINUE
         self.checkpoint: Checkpoint | None = None
         self.offset = 0
@@ -51,6 +58,7 @@ class Engine:
         self._marks = sorted({mark for mark in self._policy.marks() if mark > 0})
         self._every = every
         self._confirm = confirm
+        self._prober = prober
         self._segmenter = Segmenter()
         self._received: list[str] = []
         for signal in self._signals:
@@ -122,6 +130,8 @@ class Engine:
     def _ask(self, boundary: Boundary, seconds: float) -> bool:
         checkpoint = Checkpoint(self.offset, self.tokens, seconds, boundary)
         decision = self._policy.decide(checkpoint)
+        if decision.probe and self._prober is not None:
+            decision = self._policy.weigh(checkpoint, self._prober(checkpoint))
         if not decision.stop:
             return False
         if not decision.forced and self._confirm is not None and not self._confirm(decision):

@@ -25,6 +25,9 @@ class Signal(Protocol):
     ``update`` with every step in order. Steps arrive as the segmenter cut them: text pieces, and
     steps without text that only mark a boundary. Pieces of one text may be split differently from
     run to run, so ``value`` at a boundary must not depend on the pieces, only on their sum.
+
+    A signal that reads more than text says so in an attribute ``needs``, a frozen set of
+    :data:`~stopping_core.types.Need`: without it a replay over runs that lack it is refused.
     """
 
     def reset(self, request: Request) -> None:

@@ -282,6 +282,7 @@ class _Chunk:
             top_logprobs=step.top_logprobs,
             entropy=step.entropy,
             margin=step.margin,
+            end_probability=step.end_probability,
             channel=step.channel,
             finish_reason=finish_reason,
             raw=step.raw,

@@ -78,8 +78,7 @@ class AdaptiveStopping:
 
     def __post_init__(self) -> None:
         for name in ("policy", "reasoning"):
-            if not isinstance(getattr(self, name), Policy):
-                raise TypeError(f"{name} must be a Policy, got {getattr(self, name)!r}")
+            _check_policy(name, getattr(self, name))
         for name in ("completeness", "budget", "up_front"):
             _check_callable(name, getattr(self, name))
         for hook in self.hooks:
@@ -124,6 +123,13 @@ class AdaptiveStopping:
         if unknown := sorted(set(changes) - known):
             raise ValueError(f"no such field: {unknown}; fields are {sorted(known)}")
         return replace(self, **changes)
+
+
+def _check_policy(name: str, value: object) -> None:
+    if not isinstance(value, Policy):
+        raise TypeError(f"{name} must be a Policy, got {value!r}")
+    if "probes" in value.needs():
+        raise ValueError(f"{name} must not need probes: only a replay gives them, got {value!r}")
 
 
 def _check_whole(name: str, value: object) -> None:

@@ -11,6 +11,10 @@ from typing import Any, Literal
 Channel = Literal["answer", "reasoning"]
 Mode = Literal["off", "shadow", "active"]
 CallKind = Literal["first", "continue", "reseed", "close_reasoning", "restart"]
+Need = Literal[
+    "logprobs", "top_logprobs", "end_probability", "probes", "samples", "hidden_states", "rounds"
+]
+"""What a rule may ask of a stream beyond its text."""
 
 _ONE_TOKEN = 16  # characters that one token may have
 
@@ -53,6 +57,7 @@ class Usage:
         avoided: Estimate (an upper bound) of the output tokens that the cut saved.
         unseen: Estimate (an upper bound) of the output tokens that were billed after we had hung
             up, where a hang-up does not end the bill. Not in ``generated``.
+        probed: Output tokens of probes. Not in ``generated``; their input is in ``reread``.
         estimated: True where a count is ours and not the provider's.
     """
 
@@ -63,6 +68,7 @@ class Usage:
     discarded: int = 0
     avoided: int = 0
     unseen: int = 0
+    probed: int = 0
     estimated: bool = True
 
 
@@ -81,6 +87,8 @@ class Step:
         top_logprobs: Logprobs of the k most likely tokens at its last position, nats.  # (k,)
         entropy: Entropy of the full next-token distribution, nats, where a local model knows it.
         margin: Probability of the best token minus that of the second, in [0, 1], likewise.
+        end_probability: Probability that the model had ended before this token, in [0, 1],
+            likewise.
         channel: ``"reasoning"`` for text inside the thinking part.
         finish_reason: The provider's word for why it ended, on the last chunk only. Text after it
             takes it back: some say it on every chunk, and there from the second chunk on only one
@@ -97,6 +105,7 @@ class Step:
     top_logprobs: tuple[float, ...] | None = None
     entropy: float | None = None
     margin: float | None = None
+    end_probability: float | None = None
     channel: Channel = "answer"
     finish_reason: str | None = None
     usage: Usage | None = None
@@ -172,15 +181,38 @@ class Decision:
         forced: True where going on is useless or not allowed (a loop, a deadline), so that the
             stop holds even though the answer is not complete.
         keep: Where the end of the text is waste (a loop), the characters before it; else None.
+        probe: True where the policy cannot say before it knows what the model would answer now:
+            it is then asked again, by ``weigh``, with a :class:`Probe`.
     """
 
     stop: bool
     reason: str = ""
     forced: bool = False
     keep: int | None = None
+    probe: bool = False
 
 
 CONTINUE = Decision(stop=False)
+PROBE = Decision(stop=False, probe=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """What the model would answer now: asked at a place inside its answer, and thrown away.
+
+    Args:
+        text: The answer, without the words that asked for it.
+        tokens: Output tokens it took, >= 0.
+        reread: Input tokens it took: prompt, text so far and the words that asked.
+        logprobs: Of its tokens, nats; empty where they are not known.
+        entropy: Of the distribution over its first token, nats, or None.
+    """
+
+    text: str
+    tokens: int
+    reread: int
+    logprobs: tuple[float, ...] = ()
+    entropy: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING, cast
 
 from stopping_core.policies.policy import Policy
-from stopping_core.types import CONTINUE, Checkpoint, Decision
+from stopping_core.types import CONTINUE, Checkpoint, Decision, Need
+
+if TYPE_CHECKING:
+    from stopping_core.traces.columns import Columns, Stops
 
 
 class MinTokens(Policy):
@@ -25,6 +29,9 @@ class MinTokens(Policy):
 
     def marks(self) -> tuple[int, ...]:
         return (self.tokens,)
+
+    def stops(self, columns: Columns) -> Stops:
+        return columns.stops(columns.tokens >= self.tokens)
 
     def __repr__(self) -> str:
         return f"MinTokens({self.tokens})"
@@ -50,6 +57,10 @@ class MaxTokens(Policy):
     def marks(self) -> tuple[int, ...]:
         return (self.tokens,)
 
+    def stops(self, columns: Columns) -> Stops:
+        where = columns.tokens >= self.tokens
+        return columns.stops(where, where)
+
     def __repr__(self) -> str:
         return f"MaxTokens({self.tokens})"
 
@@ -73,6 +84,13 @@ class Deadline(Policy):
         if checkpoint.seconds >= self.seconds:
             return Decision(True, "deadline", forced=True)
         return CONTINUE
+
+    def needs(self) -> frozenset[Need]:
+        return frozenset({cast("Need", "seconds")})
+
+    def stops(self, columns: Columns) -> Stops:
+        where = columns.seconds >= self.seconds
+        return columns.stops(where, where)
 
     def __repr__(self) -> str:
         return f"Deadline({self.seconds})"

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from stopping_core.policies.policy import Policy
 from stopping_core.protocols import Signal
 from stopping_core.signals import Loop
 from stopping_core.types import CONTINUE, Checkpoint, Decision
+
+if TYPE_CHECKING:
+    from stopping_core.traces.columns import Columns, Stops
 
 
 class LoopGuard(Policy):
@@ -25,6 +30,10 @@ class LoopGuard(Policy):
     def decide(self, checkpoint: Checkpoint) -> Decision:
         start = self.loop.loop_start
         return CONTINUE if start is None else Decision(True, "loop", forced=True, keep=start)
+
+    def stops(self, columns: Columns) -> Stops:
+        where = columns.reading(self.loop) > 0
+        return columns.stops(where, where)
 
     def signals(self) -> tuple[Signal, ...]:
         return (self.loop,)

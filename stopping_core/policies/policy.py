@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import copy
 from abc import ABC, abstractmethod
+from functools import reduce
+from operator import and_, or_
+from typing import TYPE_CHECKING, Any, Self
 
 from stopping_core.protocols import Signal
-from stopping_core.types import CONTINUE, Checkpoint, Decision, Request
+from stopping_core.types import CONTINUE, PROBE, Checkpoint, Decision, Need, Probe, Request
+
+if TYPE_CHECKING:
+    from stopping_core.traces.columns import Columns, Mask, Stops
 
 
 class Policy(ABC):
@@ -13,11 +20,22 @@ class Policy(ABC):
 
     Policies compose: ``a | b`` stops where either does, ``a & b`` where both do at one checkpoint.
     A policy may keep state between checkpoints; the engine works on a deep copy for each stream.
+
+    For searches over recorded runs a policy may also say at once, for all checkpoints of all runs,
+    what ``decide`` would say one by one: ``stops``, and ``asks`` where it probes. Without them a
+    replay goes through the engine, which is slower and says the same.
     """
 
     @abstractmethod
     def decide(self, checkpoint: Checkpoint) -> Decision:
         """Say whether to stop here. Called once for each checkpoint, in order."""
+
+    def weigh(self, checkpoint: Checkpoint, probe: Probe) -> Decision:
+        """Say whether to stop here, knowing what the model would answer now.
+
+        Called right after ``decide`` asked for it.
+        """
+        return CONTINUE
 
     def reset(self, request: Request) -> None:
         """Forget the last stream. Signals are reset by the engine."""
@@ -30,6 +48,23 @@ class Policy(ABC):
         """Token counts at which it must be asked, besides the ordinary checkpoints."""
         return ()
 
+    def needs(self) -> frozenset[Need]:
+        """What it needs beyond the text: that of its signals."""
+        none: frozenset[Need] = frozenset()
+        return none.union(*(getattr(signal, "needs", none) for signal in self.signals()))
+
+    def stops(self, columns: Columns) -> Stops:
+        """Say at which of many checkpoints it would stop, had it not stopped before.
+
+        Raises:
+            NotImplementedError: Only the engine can tell.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no vectorised form")
+
+    def asks(self, columns: Columns) -> Mask:
+        """Say at which of many checkpoints it would ask for a probe, had it not stopped before."""
+        return columns.nowhere()
+
     def __or__(self, other: Policy) -> Policy:
         return AnyOf(self, other)
 
@@ -37,10 +72,21 @@ class Policy(ABC):
         return AllOf(self, other)
 
 
+def own(policy: Policy, memo: dict[int, Any]) -> Policy:
+    """Copy an inner policy deeply, for a place of its own.
+
+    One object may stand in several places of a rule. Each place gets its own state, or what counts
+    checkpoints would count each of them several times; signals stay shared.
+    """
+    memo.pop(id(policy), None)
+    return copy.deepcopy(policy, memo)
+
+
 class _Composite(Policy):
     """Asks every part at every checkpoint, so that parts which count checkpoints see them all."""
 
     parts: tuple[Policy, ...]
+    _decisions: list[Decision]
 
     def __init__(self, *parts: Policy) -> None:
         if not parts:
@@ -52,6 +98,11 @@ class _Composite(Policy):
             inner for p in parts for inner in (p.parts if type(p) is type(self) else (p,))
         )
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        twin = copy.copy(self)
+        twin.parts = tuple(own(part, memo) for part in self.parts)
+        return twin
+
     def reset(self, request: Request) -> None:
         for part in self.parts:
             part.reset(request)
@@ -62,13 +113,35 @@ class _Composite(Policy):
     def marks(self) -> tuple[int, ...]:
         return tuple(mark for part in self.parts for mark in part.marks())
 
+    def needs(self) -> frozenset[Need]:
+        none: frozenset[Need] = frozenset()
+        return none.union(*(part.needs() for part in self.parts))
+
+    def decide(self, checkpoint: Checkpoint) -> Decision:
+        self._decisions = [part.decide(checkpoint) for part in self.parts]
+        return PROBE if any(d.probe for d in self._decisions) else self._combine(self._decisions)
+
+    def weigh(self, checkpoint: Checkpoint, probe: Probe) -> Decision:
+        pairs = zip(self.parts, self._decisions, strict=True)
+        return self._combine([p.weigh(checkpoint, probe) if d.probe else d for p, d in pairs])
+
+    def asks(self, columns: Columns) -> Mask:
+        return reduce(or_, (part.asks(columns) for part in self.parts))
+
+    @abstractmethod
+    def _combine(self, decisions: list[Decision]) -> Decision:
+        """Make one decision of those of all parts, none of which asks for a probe."""
+
 
 class AnyOf(_Composite):
     """Stops where any part does; a forced stop goes before the others, else the first counts."""
 
-    def decide(self, checkpoint: Checkpoint) -> Decision:
-        stops = [d for part in self.parts if (d := part.decide(checkpoint)).stop]
+    def _combine(self, decisions: list[Decision]) -> Decision:
+        stops = [d for d in decisions if d.stop]
         return next((d for d in stops if d.forced), stops[0] if stops else CONTINUE)
+
+    def stops(self, columns: Columns) -> Stops:
+        return reduce(or_, (part.stops(columns) for part in self.parts))
 
     def __repr__(self) -> str:
         return "(" + " | ".join(map(repr, self.parts)) + ")"
@@ -77,8 +150,7 @@ class AnyOf(_Composite):
 class AllOf(_Composite):
     """Stops where all parts do at one checkpoint; forced where one of them is."""
 
-    def decide(self, checkpoint: Checkpoint) -> Decision:
-        decisions = [part.decide(checkpoint) for part in self.parts]
+    def _combine(self, decisions: list[Decision]) -> Decision:
         if not all(d.stop for d in decisions):
             return CONTINUE
         reasons = dict.fromkeys(d.reason for d in decisions if d.reason)
@@ -88,6 +160,9 @@ class AllOf(_Composite):
             forced=any(d.forced for d in decisions),
             keep=next((d.keep for d in decisions if d.keep is not None), None),
         )
+
+    def stops(self, columns: Columns) -> Stops:
+        return reduce(and_, (part.stops(columns) for part in self.parts))
 
     def __repr__(self) -> str:
         return "(" + " & ".join(map(repr, self.parts)) + ")"

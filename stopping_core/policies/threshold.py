@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 from stopping_core.policies.policy import Policy
 from stopping_core.protocols import Signal
 from stopping_core.types import CONTINUE, Boundary, Checkpoint, Decision
+
+if TYPE_CHECKING:
+    from stopping_core.traces.columns import Columns, Stops
 
 
 class Threshold(Policy):
@@ -67,6 +71,15 @@ class Threshold(Policy):
 
     def signals(self) -> tuple[Signal, ...]:
         return (self.signal,)
+
+    def stops(self, columns: Columns) -> Stops:
+        reading = columns.reading(self.signal)
+        low = -math.inf if self.at_least is None else self.at_least
+        high = math.inf if self.at_most is None else self.at_most
+        where = (reading >= low) & (reading <= high)
+        if self.at:
+            where &= columns.at(self.at)
+        return columns.stops(where, where if self._stop.forced else None)
 
     def __repr__(self) -> str:
         bound = f">= {self.at_least}" if self.at_least is not None else f"<= {self.at_most}"

@@ -10,8 +10,9 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections import deque
+from typing import ClassVar
 
-from stopping_core.types import Channel, Request, Step
+from stopping_core.types import Channel, Need, Request, Step
 
 _FLOOR = -100.0  # nats; some providers write -9999 for "too unlikely to say"
 _CEILING = 100.0  # nats; more than the entropy of any vocabulary
@@ -23,6 +24,8 @@ class _WindowMean(ABC):
     The running sum is added up afresh after every ``window`` tokens, so rounding errors do not
     build up over a long stream and a token still costs O(1) amortised.
     """
+
+    needs: ClassVar[frozenset[Need]] = frozenset({"top_logprobs"})
 
     def __init__(self, window: int = 16) -> None:
         if window < 1:
@@ -95,6 +98,8 @@ class MeanLogprob(_WindowMean):
         >>> signal.value
         -1.0
     """
+
+    needs = frozenset({"logprobs"})
 
     def _read(self, step: Step) -> float | None:
         logprob = step.logprob

@@ -1,0 +1,62 @@
+"""A threshold on the entropy of the last tokens."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, ClassVar, Self
+
+from stopping_core.policies.baselines.baseline import Tier
+from stopping_core.policies.policy import Policy
+from stopping_core.protocols import Signal
+from stopping_core.signals import TopKEntropy
+from stopping_core.types import CONTINUE, Checkpoint, Decision
+
+if TYPE_CHECKING:
+    from stopping_core.traces.columns import Columns, Stops
+
+
+class LowEntropy(Policy):
+    """Stops where the mean entropy of the last tokens is at most ``at_most``.
+
+    The rule that everybody tries first: a model that is sure has found its answer. It also is sure
+    of set phrases, copied passages and loops, and knows no answer from a preamble.
+
+    Rule: at each checkpoint, mean of H(t) over the last ``window`` tokens <= threshold, nats. No
+    published default that holds across models. Needs ``top_logprobs``, or the full entropy.
+    Source: folklore (from description). The rule of the same kind that was published is
+    :class:`~stopping_core.policies.baselines.ThinkJustEnough`.
+
+    Args:
+        at_most: The threshold, nats, >= 0.
+        window: Tokens that are averaged, >= 1.
+    """
+
+    title: ClassVar[str] = "low entropy"
+    tier: ClassVar[Tier] = "logprobs"
+
+    def __init__(self, at_most: float = 0.3, window: int = 8) -> None:
+        if not (0.0 <= at_most < math.inf):
+            raise ValueError(f"at_most must be in [0, inf), got {at_most}")
+        self.at_most = at_most
+        self.entropy = TopKEntropy(window)
+
+    @classmethod
+    def grid(cls) -> tuple[Self, ...]:
+        """Return thresholds from almost certain to one bit and a half, over three windows."""
+        thresholds = (0.01, 0.03, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0)
+        return cls(), *(cls(t, w) for w in (4, 8, 16) for t in thresholds if (t, w) != (0.3, 8))
+
+    def decide(self, checkpoint: Checkpoint) -> Decision:
+        entropy = self.entropy.value
+        if entropy is not None and entropy <= self.at_most:
+            return Decision(True, "low entropy")
+        return CONTINUE
+
+    def signals(self) -> tuple[Signal, ...]:
+        return (self.entropy,)
+
+    def stops(self, columns: Columns) -> Stops:
+        return columns.stops(columns.reading(self.entropy) <= self.at_most)
+
+    def __repr__(self) -> str:
+        return f"LowEntropy({self.at_most}, {self.entropy.window})"

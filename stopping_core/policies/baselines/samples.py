@@ -1,0 +1,150 @@
+"""Rules over samples: draw another run of the same question, or vote on those that came."""
+
+from __future__ import annotations
+
+import copy
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, Self
+
+from stopping_core.final_answers import last_answer
+from stopping_core.policies.baselines.baseline import Tier
+from stopping_core.policies.baselines.group_confidence import Floats, token_confidences
+from stopping_core.policies.baselines.probed_answers import Key, answer_key
+from stopping_core.types import Need, Usage
+
+if TYPE_CHECKING:
+    from stopping_core.traces.run import Run
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Sample:
+    """One sampled run of a question, as far as a vote needs it.
+
+    Args:
+        answer: What it answers, as votes compare it; ``""`` where it gives no answer.
+        tokens: Output tokens to its end.
+        prompt_tokens: Input tokens.
+        confidences: Of each token minus the mean logprob of the most likely ones, nats: high where
+            one stands out. NaN where a token has none; None where they were not recorded.  # (n,)
+    """
+
+    answer: Key
+    tokens: int
+    prompt_tokens: int = 0
+    confidences: Floats | None = None
+
+    @classmethod
+    def of(cls, run: Run, tags: tuple[str, str] | None = None) -> Self:
+        """Read a sample off a recorded run.
+
+        Args:
+            run: The run.
+            tags: Tags of its reasoning; only what comes after the closing one is an answer.
+        """
+        text, closed = run.text, True
+        if tags is not None and text.lstrip().startswith(tags[0]):
+            _, closing, text = text.partition(tags[1])
+            closed = bool(closing)
+        confidences = None
+        if run.top_logprobs is not None:
+            confidences = token_confidences(run.top_logprobs)
+        return cls(vote_key(text) if closed else "", len(run), run.prompt_tokens or 0, confidences)
+
+
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """What a rule made of the samples of one question.
+
+    Args:
+        answer: The answer that won the vote; ``""`` where no sample gave one.
+        winner: Place of the first sample that gave it, whose text may stand for it; None where
+            there is none.
+        samples: Samples drawn.
+        short: True where the rule wanted more samples than there were.
+        usage: What they cost. Samples after the first read the prompt again.
+    """
+
+    answer: Key
+    winner: int | None
+    samples: int
+    short: bool
+    usage: Usage
+
+
+class SampleRule(ABC):
+    """Is told sample after sample, says whether to draw another, and votes on them.
+
+    A rule keeps what it was told; :func:`draw` works on a copy. Samples without an answer cost
+    their tokens and do not vote. Where answers tie, the one that came first wins.
+    """
+
+    tier: ClassVar[Tier] = "samples"
+
+    def __init__(self) -> None:
+        self.taken: list[Sample] = []
+
+    @abstractmethod
+    def more(self) -> bool:
+        """Say whether to draw another sample."""
+
+    def take(self, sample: Sample) -> int:
+        """Take the next sample; return the output tokens that were generated of it."""
+        self.taken.append(sample)
+        return sample.tokens
+
+    def vote(self) -> Key:
+        """Return the answer that has most weight; ``""`` where there is none."""
+        totals = tally((sample.answer, 1.0) for sample in self.taken)
+        return max(totals, key=totals.__getitem__, default="")
+
+    def needs(self) -> frozenset[Need]:
+        """Return what it needs beyond the text."""
+        return frozenset({"samples"})
+
+
+def draw(rule: SampleRule, samples: Sequence[Sample]) -> Drawn:
+    """Let a rule draw from recorded samples, in their order, until it has enough."""
+    rule = copy.deepcopy(rule)
+    generated: list[int] = []
+    while rule.more() and len(generated) < len(samples):
+        generated.append(rule.take(samples[len(generated)]))
+    drawn, answer = len(generated), rule.vote()
+    answers = [sample.answer for sample in samples[:drawn]]
+    reads = [sample.prompt_tokens for sample in samples[:drawn]]
+    return Drawn(
+        answer,
+        None if answer == "" else answers.index(answer),
+        drawn,
+        rule.more(),
+        Usage(
+            prompt=sum(reads[:1]),
+            generated=sum(generated),
+            reread=sum(reads[1:]),
+            retried=sum(generated[1:]),
+            estimated=False,
+        ),
+    )
+
+
+def tally(votes: Iterable[tuple[Key, float]]) -> dict[Key, float]:
+    """Add up the weights of each answer, in the order in which the answers came."""
+    totals: dict[Key, float] = {}
+    for answer, weight in votes:
+        if answer != "":
+            totals[answer] = totals.get(answer, 0.0) + weight
+    return totals
+
+
+def vote_key(text: str) -> Key:
+    r"""What votes compare of an answer text.
+
+    The answer that it states last (``The answer is 42.``, ``\boxed{42}``, ``#### 42``), else its
+    first sentence; numbers as numbers, all else after SQuAD's normalisation.
+
+    Examples:
+        >>> vote_key("5 + 5 is 10.\nThe answer is 10.") == vote_key("10.0")
+        True
+    """
+    return answer_key(last_answer(text.rstrip()) or text)

@@ -1,0 +1,62 @@
+"""Grades of what a cut leaves, each answer graded once."""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+import numpy as np
+
+from stopping_core.metrics import GRADERS, cuts_word
+from stopping_core.traces.columns import Columns, Counts, Mask, Readings
+
+_Kept: TypeAlias = dict[tuple[int, int], float]
+
+
+class Graded:
+    """Grades answers of some runs, full ones and those that a stop at a row leaves.
+
+    Args:
+        columns: The places of the runs. Of a selection, those of all.
+        grader: Name of the grader for all runs; each run's own by default.
+    """
+
+    def __init__(self, columns: Columns, grader: str | None = None) -> None:
+        self._columns = columns.everything
+        self._graders = [GRADERS[grader or run.grader] for run in columns.runs]
+        self._kept: _Kept = {}
+
+    def full(self) -> Readings:
+        """The grades of the full runs.  # (runs,)."""
+        runs = range(len(self._columns.runs))
+        return np.array([self.prefix(run, len(self._columns.answer(run))) for run in runs])
+
+    def at(self, rows: Counts) -> Readings:
+        """The grades of the answers that stops at some rows leave.  # (k,)."""
+        return np.array([self._at(row) for row in rows.tolist()], dtype=np.float64)
+
+    def right(self, rows: Counts) -> Mask:
+        """Whether these answers are right.  # (k,)."""
+        right: Mask = self.at(rows) >= 1
+        return right
+
+    def prefix(self, run: int, length: int) -> float:
+        """The grade of the first ``length`` characters of a run's answer."""
+        if (run, length) not in self._kept:
+            answer = self._columns.answer(run)
+            text, following = answer[:length], answer[length : length + 2]
+            self._kept[run, length] = self._grade(run, text, cuts_word(text, following))
+        return self._kept[run, length]
+
+    def probe(self, run: int, text: str) -> float:
+        """The grade of an answer that a probe gave."""
+        return self._grade(run, text, False)
+
+    def _at(self, row: int) -> float:
+        columns = self._columns
+        run = int(columns.run[row])
+        if columns.channel == "reasoning":
+            return self.probe(run, columns.probe(row).text)
+        return self.prefix(run, int(columns.offset[row]))
+
+    def _grade(self, run: int, text: str, open_end: bool) -> float:
+        return float(self._graders[run](text, self._columns.runs[run].gold, open_end=open_end))

@@ -5,6 +5,11 @@
 PYTHON ?= python3
 ARGS ?=
 
+# Questions a template, and where the runs are kept: make bench-evidence DATA=squad.json QUESTIONS=1000
+QUESTIONS ?= 500
+EVIDENCE ?= build/evidence
+TESTBED := --model build/testbed --template testbed --probe-every 1
+
 VENV := .venv
 BIN := $(VENV)/bin
 CHECK_PYTHON = $(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(0 if v >= (3, 11) else "Python 3.11 or later is needed, and $(PYTHON) is %d.%d: make PYTHON=python3.12 ..." % v[:2])'
@@ -18,13 +23,15 @@ COMPAT := requirements-compat.txt $(addsuffix /pyproject.toml,$(PROJECTS))
 COMPAT_TESTS := tests/core tests/faults tests/after_cut tests/integration_langchain tests/integration_llama_index tests/integration_transformers
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test compat compat-oldest compat-newest bench bench-cut lint wheels clean
+.PHONY: help demo test compat compat-oldest compat-newest bench bench-cut bench-replay bench-evidence testbed lint wheels clean
 
 help:
 	@echo "make demo    answers questions with and without stopping, from an embedded model"
 	@echo "make test    runs the tests (ARGS=... goes to pytest)"
 	@echo "make compat  runs the integrations' tests on the oldest and on the newest frameworks"
 	@echo "make bench   measures what stopping costs per token, and what it lets through"
+	@echo "make testbed         trains the small model that reasons, up to 40 minutes"
+	@echo "make bench-evidence  records runs and compares all policies on them; hours, and resumable: DATA=squad.json"
 	@echo "make lint    checks style, types and the direction of imports"
 	@echo "make wheels  builds the four packages into build/wheels"
 	@echo "make clean   removes what was built, and the virtual environments"
@@ -49,6 +56,28 @@ bench: $(VENV)/.dev bench-cut
 # Tokens that the server generates after the cut: ARGS="--repetitions 20"
 bench-cut: $(VENV)/.dev
 	$(BIN)/python -m benchmarks.tokens_after_cut $(ARGS)
+
+# Replayed steps a second: by the engine, and vectorised.
+bench-replay: $(VENV)/.dev
+	$(BIN)/python -m benchmarks.replay $(ARGS)
+
+testbed: build/testbed/testbed.json
+
+build/testbed/testbed.json: | $(VENV)/.dev
+	$(BIN)/python -m benchmarks.testbed.train --out build/testbed
+
+# Every figure of docs/evidence: the runs of the embedded model on the questions of a SQuAD v1.1 file
+# and those of the testbed, then the table of all policies. What is recorded is not recorded again.
+bench-evidence: $(VENV)/.dev build/testbed/testbed.json
+	@test -n "$(DATA)" || { echo "Name a SQuAD v1.1 file: make bench-evidence DATA=squad.json"; exit 2; }
+	for template in plain explain raw prefill; do \
+		$(BIN)/stopping record "$(DATA)" --template $$template --limit $(QUESTIONS) \
+			--out $(EVIDENCE)/$$template.parquet || exit; \
+	done
+	$(BIN)/stopping record build/testbed/questions.jsonl $(TESTBED) --out $(EVIDENCE)/testbed.parquet
+	$(BIN)/stopping record build/testbed/sampled.jsonl $(TESTBED) --out $(EVIDENCE)/testbed-sampled.parquet \
+		--samples 16 --temperature 0.8
+	$(BIN)/stopping bench $(EVIDENCE)/*.parquet --out $(EVIDENCE)/bench
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check
@@ -77,6 +106,7 @@ $(VENV)/.demo: $(VENV)/.created constraints.txt $(DEMO_PROJECTS)
 	@touch $@
 
 # What the tests need beside it: torch, transformers, test tools. Without a GPU, point pip at
+# reasoning-gym needs a C compiler: one of its packages has no wheel.
 # PyTorch's own index of CPU builds first: the default build brings gigabytes for the GPU.
 $(VENV)/.dev: $(VENV)/.demo requirements-dev.txt integrations/transformers/pyproject.toml
 	@echo "Installing what the tests need into $(VENV), one to three minutes"

@@ -9,7 +9,9 @@ import copy
 import random
 import re
 from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Sequence
+from importlib.util import find_spec
 from itertools import pairwise
+from typing import TYPE_CHECKING
 
 from stopping_core.budgets import cap
 from stopping_core.engine import Engine
@@ -17,7 +19,10 @@ from stopping_core.ledger import Ledger
 from stopping_core.policies import Policy
 from stopping_core.protocols import BudgetSchedule, CompletenessCheck, Signal
 from stopping_core.segmenter import Segmenter
-from stopping_core.types import Attempt, Call, Draft, Request, Step
+from stopping_core.types import Attempt, Call, Draft, Probe, Request, Step
+
+if TYPE_CHECKING:
+    from stopping_core.traces.run import Run
 
 _CONFIDENCE = (-1.0, -3.0, -2.0)
 
@@ -188,9 +193,13 @@ def check_policy(factory: Callable[[], Policy]) -> None:
     """Hold a policy against its contract.
 
     The same text gives the same stop however it is chunked; the policy does not see the future; one
-    object serves many streams.
+    object serves many streams. Where numpy is installed, ``stops`` and ``asks``, if the policy has
+    them, say what the engine does, for many runs at once. A policy that probes is told answers that
+    change now and then.
     """
     policy = factory()
+    if find_spec("numpy") is not None:
+        _check_vectorised(policy)
     for text in SAMPLES:
         stops = [_stop(policy, steps) for steps in chunkings(text)]
         assert all(stop == stops[0] for stop in stops), f"{policy!r} depends on chunking: {text!r}"
@@ -253,9 +262,62 @@ def _check_reading(name: str, value: object) -> None:
 
 
 def _stop(policy: Policy, steps: Sequence[Step]) -> tuple[int, str] | None:
-    engine = Engine(policy, Request())
+    engine = Engine(policy, Request(), prober=lambda checkpoint: _answer(checkpoint.offset))
     for step in steps:
         engine.feed(step)
         if engine.decision.stop:
             return engine.offset, engine.decision.reason
     return None
+
+
+def _answer(place: int) -> Probe:
+    """What the model would answer at a place: now one thing, now another, more and more sure."""
+    return Probe(str(place // 24), 2, 50 + place, (-0.1, -1 / (1 + place)), 2 / (1 + place))
+
+
+def _check_vectorised(policy: Policy) -> None:
+    """Compare what a policy says at once, of many runs, with what it says to the engine."""
+    from stopping_core.traces.columns import Columns
+    from stopping_core.traces.replay import replay
+    from stopping_core.traces.sweep import cut
+
+    runs = [_record(text, number) for number, text in enumerate(SAMPLES)]
+    cuts = cut(Columns(runs), policy)
+    for number, run in enumerate(runs):
+        outcome = replay(run, policy)
+        place = outcome.checkpoint.offset if outcome.checkpoint is not None else -1
+        by_engine = (place, outcome.tokens, outcome.probes, outcome.usage)
+        at_once = (
+            int(cuts.offset[number]),
+            int(cuts.tokens[number]),
+            int(cuts.probes[number]),
+            cuts.usage(number),
+        )
+        assert at_once == by_engine, (
+            f"{policy!r} says at once {at_once} and to the engine {by_engine} of {run.text!r}"
+        )
+
+
+def _record(text: str, seed: int) -> Run:
+    """Make a recorded run of a text, with readings that know nothing of it."""
+    import numpy as np
+
+    from stopping_core.traces.run import Run
+
+    tokens = tuple(words(text))
+    n, rng = len(tokens), np.random.default_rng(seed)
+    top = -np.sort(rng.exponential(2.0, (n, 5)), axis=1)
+    return Run(
+        question_id=str(seed),
+        question="?",
+        gold=("a",),
+        tokens=tokens,
+        finish_reason="stop",
+        logprobs=top[:, 0].astype(np.float32),
+        top_logprobs=top.astype(np.float32),
+        entropy=rng.exponential(1.0, n).astype(np.float32),
+        margin=rng.random(n).astype(np.float32),
+        end_probability=rng.random(n).astype(np.float32),
+        seconds=np.linspace(0.05, 2.0, n).astype(np.float32),
+        probes={place: _answer(place) for place in range(n + 1)},
+    )

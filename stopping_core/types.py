@@ -12,7 +12,14 @@ Channel = Literal["answer", "reasoning"]
 Mode = Literal["off", "shadow", "active"]
 CallKind = Literal["first", "continue", "reseed", "close_reasoning", "restart"]
 Need = Literal[
-    "logprobs", "top_logprobs", "end_probability", "probes", "samples", "hidden_states", "rounds"
+    "logprobs",
+    "top_logprobs",
+    "end_probability",
+    "seconds",
+    "probes",
+    "samples",
+    "hidden_states",
+    "rounds",
 ]
 """What a rule may ask of a stream beyond its text."""
 

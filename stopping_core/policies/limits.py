@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from stopping_core.policies.policy import Policy
 from stopping_core.types import CONTINUE, Checkpoint, Decision, Need
@@ -86,7 +86,7 @@ class Deadline(Policy):
         return CONTINUE
 
     def needs(self) -> frozenset[Need]:
-        return frozenset({cast("Need", "seconds")})
+        return frozenset({"seconds"})
 
     def stops(self, columns: Columns) -> Stops:
         where = columns.seconds >= self.seconds

@@ -9,7 +9,7 @@ from stopping_core.traces.run import Run
 from stopping_core.types import Need
 
 _HELD: Mapping[str, Callable[[Run], bool]] = {
-    "logprobs": lambda run: run.logprobs is not None,
+    "logprobs": lambda run: run.logprobs is not None and _probes_have_logprobs(run),
     "top_logprobs": lambda run: run.top_logprobs is not None,
     "end_probability": lambda run: run.end_probability is not None,
     "seconds": lambda run: run.seconds is not None,
@@ -65,6 +65,10 @@ def no_probe(policy: Policy, run: Run, place: int) -> MissingEvidence:
         place: Raw tokens up to there.
     """
     return MissingEvidence(repr(policy), "probes", f"{_name(run)} after {place} tokens")
+
+
+def _probes_have_logprobs(run: Run) -> bool:
+    return all(probe.logprobs or not probe.tokens for probe in run.probes.values())
 
 
 def _name(run: Run) -> str:

@@ -27,6 +27,7 @@ from stopping_core.types import Need
 try:
     import filelock
     import pyarrow as pa
+    import pyarrow.compute as pc
 except ModuleNotFoundError as error:
     raise MissingPackage(error.name or "pyarrow", "traces") from error
 
@@ -193,6 +194,7 @@ class Journal:
             return 0
         whole = pa.concat_tables([table.replace_schema_metadata() for table in tables])
         if self._plan:
+            whole = _without_empty(whole)
             save_table(self.path, with_header(whole, _told(self.header, whole)))
         self._plan = {}
         return len(whole)
@@ -242,6 +244,16 @@ def _keys(table: pa.Table) -> list[Key]:
 def _digest(asked: Mapping[Key, Asked]) -> str:
     content = json.dumps([(key, asdict(one)) for key, one in asked.items()])
     return hashlib.sha256(content.encode()).hexdigest()
+
+
+def _without_empty(table: pa.Table) -> pa.Table:
+    """Null the readings of which no run has one: then nobody takes them for recorded."""
+    for name in ("margin", "end_probability"):
+        values = table[name].combine_chunks().flatten()
+        if not pc.any(pc.is_finite(values)).as_py():
+            column = pa.nulls(len(table), table.schema.field(name).type)
+            table = table.set_column(table.column_names.index(name), name, column)
+    return table
 
 
 def _told(header: Header, table: pa.Table) -> Header:

@@ -183,6 +183,16 @@ def test_a_shared_signal_is_updated_once() -> None:
     assert engine.text == "One here. Two here."
 
 
+def test_one_object_in_two_places_counts_in_each_apart() -> None:
+    """A checkpoint is one checkpoint, however often a rule names the policy that counts it."""
+    text = "One here. Two here. Three here. Four. "
+    once = Patience(Threshold(Sentences(), at_least=1), 2)
+    for policy in (once, once | once, (once | MaxTokens(99)) & once, Patience(once & once, 1)):
+        engine = Engine(policy, Request(), every=99)
+        engine.feed(Step(text))
+        assert "One here. Two here." == engine.text
+
+
 def test_a_token_limit_is_met_exactly() -> None:
     """A named count is a checkpoint, though it is no multiple of ``every``."""
     engine = Engine(MaxTokens(5), Request())

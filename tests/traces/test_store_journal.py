@@ -1,0 +1,183 @@
+"""The journal: every run once, whatever broke off in between, and never two models in one file."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from stopping_core.traces.journal import Asked, Journal, Key
+from stopping_core.traces.run import Header, Run
+from stopping_core.traces.store import read_trace
+
+HEADER = Header("model", "0a", "plain", "0b", 8)
+
+
+def asked(count: int, text: str = "What?") -> dict[Key, Asked]:
+    return {(f"q{number}", 0): Asked(text, "", ("b",)) for number in range(count)}
+
+
+def run(key: Key, text: str = "a") -> Run:
+    return Run(key[0], "What?", ("b",), (text,), "stop", sample=key[1])
+
+
+def pairs(keys: list[Key]) -> list[list[Key]]:
+    """Batches of two, the last ones first: the order of work is not that of the file."""
+    return [keys[at : at + 2] for at in range(0, len(keys), 2)][::-1]
+
+
+def record(path: Path, count: int, header: Header = HEADER, most: int | None = None) -> list[Key]:
+    """Record, or break off after some batches; return what was done."""
+    done: list[Key] = []
+    with Journal(path, header) as journal:
+        for number, keys in list(journal.begin(asked(count), pairs).items())[:most]:
+            journal.add(number, [run(key) for key in keys])
+            done += keys
+        if most is None:
+            journal.finish()
+    return done
+
+
+def names(path: Path) -> list[str]:
+    return [one.question_id for one in read_trace(path).runs]
+
+
+def numbered(numbers: Iterable[int]) -> list[str]:
+    return [f"q{number}" for number in numbers]
+
+
+def test_whole(tmp_path: Path) -> None:
+    """The file holds the runs in the order of the questions, and the parts are gone."""
+    path = tmp_path / "t.parquet"
+    record(path, 5)
+    assert names(path) == numbered(range(5))
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_resumed(tmp_path: Path) -> None:
+    """After a break only what is missing is recorded, and the file is the same."""
+    path = tmp_path / "t.parquet"
+    first = record(path, 6, most=2)
+    rest = record(path, 6)
+    assert sorted(first + rest) == sorted(asked(6))
+    assert names(path) == numbered(range(6))
+
+
+def test_extended(tmp_path: Path) -> None:
+    """More questions are added to a finished file; when all are there it is left alone."""
+    path = tmp_path / "t.parquet"
+    record(path, 3)
+    assert record(path, 5) == [("q3", 0), ("q4", 0)]
+    assert names(path) == numbered(range(5))
+    before = path.stat().st_mtime_ns
+    assert record(path, 4) == []
+    assert path.stat().st_mtime_ns == before
+
+
+def test_killed_after_the_rename(tmp_path: Path) -> None:
+    """Parts that a kill left beside the finished file are not put in twice."""
+    path = tmp_path / "t.parquet"
+    parts = tmp_path / "t.parquet.parts"
+    record(path, 4, most=2)
+    shutil.copytree(parts, tmp_path / "copy")
+    record(path, 4)
+    shutil.copytree(tmp_path / "copy", parts)
+    assert record(path, 4) == []
+    assert names(path) == numbered(range(4))
+    shutil.copytree(tmp_path / "copy", parts)
+    assert len(record(path, 6)) == 2
+    assert names(path) == numbered(range(6))
+
+
+def test_killed_while_writing(tmp_path: Path) -> None:
+    """Half a part, under its other name, counts as nothing."""
+    path = tmp_path / "t.parquet"
+    record(path, 4, most=1)
+    (tmp_path / "t.parquet.parts" / ".000001.parquet.partial").write_bytes(b"PAR1 half")
+    assert len(record(path, 4)) == 2
+    assert names(path) == numbered(range(4))
+
+
+def test_left_out(tmp_path: Path) -> None:
+    """Batches that failed leave a file of the others, and are planned anew the next time."""
+    path = tmp_path / "t.parquet"
+    with Journal(path, HEADER) as journal:
+        batches = journal.begin(asked(4), pairs)
+        number, keys = next(iter(batches.items()))
+        journal.add(number, [run(key) for key in keys])
+        assert journal.finish() == 2
+    assert names(path) == ["q2", "q3"]
+    assert record(path, 4) == [("q0", 0), ("q1", 0)]
+    assert sorted(names(path)) == numbered(range(4))
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (
+            {"model_fingerprint": "ff", "model": "other"},
+            r"'0a' \(model\), asked for .*'ff' \(other",
+        ),
+        ({"template_fingerprint": "ff", "template": "raw"}, r"'0b' \(plain\), .*'ff' \(raw"),
+        ({"temperature": 0.7}, "temperature=0.0, asked for is temperature=0.7"),
+        ({"probe_every": 4}, "probe_every=0, asked for is probe_every=4"),
+        ({"reasoning_tags": ("<a>", "</a>")}, "reasoning_tags=None"),
+    ],
+)
+@pytest.mark.parametrize("most", [1, None])
+def test_mixed(tmp_path: Path, change: dict[str, str], said: str, most: int | None) -> None:
+    """Another model, template or setting is refused, in a finished file and an unfinished one."""
+    path = tmp_path / "t.parquet"
+    record(path, 4, most=most)
+    with pytest.raises(ValueError, match=f"t.parquet.*was recorded with .*{said}"):
+        record(path, 4, dataclasses.replace(HEADER, **change))  # type: ignore[arg-type]
+    record(path, 4)
+    assert names(path) == numbered(range(4))
+
+
+def test_other_questions(tmp_path: Path) -> None:
+    """An unfinished recording keeps to its questions, and a question keeps to its text."""
+    path = tmp_path / "t.parquet"
+    record(path, 4, most=1)
+    with pytest.raises(ValueError, match="an unfinished recording of other questions"):
+        record(path, 5)
+    record(path, 4)
+    with (
+        Journal(path, HEADER) as journal,
+        pytest.raises(ValueError, match="the question 'q0' was recorded with another text"),
+    ):
+        journal.begin(asked(4, "Why?"), pairs)
+
+
+def test_second_process(tmp_path: Path) -> None:
+    """A file that is being recorded is refused to a second one."""
+    path = tmp_path / "t.parquet"
+    with (
+        Journal(path, HEADER) as journal,
+        pytest.raises(ValueError, match=f"{path}: another process is recording this file"),
+    ):
+        journal.begin(asked(2), pairs)
+        record(path, 2)
+    record(path, 2)
+    assert names(path) == numbered(range(2))
+
+
+def test_told_from_the_runs(tmp_path: Path) -> None:
+    """What the runs hold, and the tags of their reasoning, stand in the header at the end."""
+    path = tmp_path / "t.parquet"
+    with Journal(path, HEADER) as journal:
+        for number, keys in journal.begin(asked(2), pairs).items():
+            none = np.full(1, np.nan, np.float32)
+            runs = [run(key, "<think>4</think>4") for key in keys]
+            given = {"logprobs": np.zeros(1, np.float32), "end_probability": none}
+            journal.add(number, [dataclasses.replace(one, **given) for one in runs])
+        journal.finish()
+    read = read_trace(path)
+    assert read.header.holds == {"logprobs"}
+    assert read.header.reasoning_tags == ("<think>", "</think>")
+    assert read.runs[0].end_probability is None
+    record(path, 2)

@@ -1,0 +1,1 @@
+"""The commands ``stopping replay`` and ``stopping bench``: policies over recorded runs."""

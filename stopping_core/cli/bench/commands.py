@@ -1,0 +1,112 @@
+"""The commands ``replay`` and ``bench``, as the command line shows them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from stopping_core.errors import MissingPackage
+
+_TRACES = "Trace files, as `stopping record` writes them."
+
+
+def replay(
+    traces: Annotated[list[Path], typer.Argument(help=_TRACES, show_default=False)],
+    policy: Annotated[
+        str,
+        typer.Option(
+            help="A profile (balanced), a published rule by its class name (Dynasor, with its "
+            "defaults), or a policy of yours as module:attribute."
+        ),
+    ],
+    grader: Annotated[
+        str | None,
+        typer.Option(
+            help="contains, exact_match, f1, last_number or choice. By default each run's own."
+        ),
+    ] = None,
+    channel: Annotated[
+        Literal["answer", "reasoning"] | None,
+        typer.Option(
+            help="Where the policy acts: answer or reasoning. By default on the reasoning, where "
+            "the runs have any."
+        ),
+    ] = None,
+    every: Annotated[
+        int | None,
+        typer.Option(min=1, help="Tokens between two checkpoints inside a sentence; default 16."),
+    ] = None,
+    vectorised: Annotated[
+        bool,
+        typer.Option(
+            "--vectorised", help="By arrays instead of the engine: faster, and says the same."
+        ),
+    ] = False,
+) -> None:
+    """Tell what one stopping policy would have saved and lost on recorded runs.
+
+    Runs are played to the policy by the engine that cuts live. Nothing is generated: a cut only
+    shortens a run.
+    """
+    try:
+        from stopping_core.cli.bench.single import Settings, run
+    except ModuleNotFoundError as error:
+        raise _ended("replay", MissingPackage(error.name or "pyarrow", "bench")) from error
+    try:
+        run(Settings(tuple(traces), policy, grader, channel, every, vectorised))
+    except (ValueError, OSError, ImportError) as error:
+        raise _ended("replay", error) from error
+
+
+def bench(
+    traces: Annotated[list[Path], typer.Argument(help=_TRACES, show_default=False)],
+    out: Annotated[Path, typer.Option(help="Folder for the tables, the picture, the report.")],
+    seed: Annotated[int, typer.Option(min=0, help="Of the split and of the bootstrap.")] = 0,
+    levels: Annotated[
+        str,
+        typer.Option(help="How much may be lost, points of all runs, with commas between."),
+    ] = "0,1,2,5",
+    policy: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A policy of yours, module:attribute; a list or a class with grid() is swept. "
+            "May be given several times."
+        ),
+    ] = None,
+    runs: Annotated[
+        int, typer.Option(min=0, help="Single runs that the report holds, a file.")
+    ] = 40,
+) -> None:
+    """Compare all stopping policies on recorded runs, at a bounded loss.
+
+    Every published rule, the profiles and your own policies cut the same runs. For each level the
+    setting that saves most while it loses at most so many points is chosen on half of the
+    questions, and reported on the other half. Questions about one passage stay together.
+
+    Writes table.json (a row a policy and level), table.md, frontier.png and report.html, which
+    needs no network and shows single runs as well.
+    """
+    try:
+        from stopping_core.cli.bench.compare import Choices
+        from stopping_core.cli.bench.run import FAILURES, Settings, run
+    except ModuleNotFoundError as error:
+        raise _ended("bench", MissingPackage(error.name or "pyarrow", "bench")) from error
+    choices = Choices(_levels(levels), tuple(policy or ()), seed, runs)
+    try:
+        run(Settings(tuple(traces), out, choices))
+    except FAILURES as error:
+        raise _ended("bench", error) from error
+
+
+def _levels(text: str) -> tuple[float, ...]:
+    try:
+        return tuple(float(level) for level in text.split(","))
+    except ValueError as error:
+        raise typer.BadParameter(f"--levels must be numbers with commas, got {text}") from error
+
+
+def _ended(command: str, error: Exception) -> typer.Exit:
+    typer.secho(f"stopping {command}: {error}", fg="red", err=True)
+    return typer.Exit(1)

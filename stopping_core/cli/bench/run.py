@@ -1,0 +1,185 @@
+"""Compare all policies over some trace files, and write what came of it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from stopping_core.cli.bench import report
+from stopping_core.cli.bench.compare import (
+    TARGET,
+    Choices,
+    compare_runs,
+    compare_votes,
+    entrants,
+)
+from stopping_core.cli.bench.frontier import draw
+from stopping_core.cli.bench.section import Section
+from stopping_core.cli.bench.words import markdown, summary
+from stopping_core.costs import REGIMES
+from stopping_core.traces.run import Trace
+from stopping_core.traces.store import read_trace
+
+FAILURES = (ValueError, OSError, ImportError)
+"""What is told in a line: a mistake in the call, a file that is not what it should be."""
+
+VERSION = 1
+"""Of the layout of ``table.json``."""
+
+_DECIDING = ("numpy", "pyarrow", "scikit-learn", "stopping-core")
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What the command line was told; see ``stopping bench --help``."""
+
+    traces: tuple[Path, ...]
+    out: Path
+    choices: Choices
+
+
+def run(settings: Settings) -> None:
+    """Run the comparison.
+
+    Raises:
+        ValueError: A level, a policy or a trace file is not what it should be.
+        OSError: A file cannot be read, or the folder not be written.
+        ImportError: A package is not installed.
+    """
+    console = Console()
+    choices = settings.choices
+    _check(settings)
+    files = _read(settings.traces)
+    settings.out.mkdir(parents=True, exist_ok=True)
+    sections = []
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    with Progress(*columns, TimeElapsedColumn(), console=console) as progress:
+        for name, trace in files.items():
+            entered = entrants(trace, choices)
+            task = progress.add_task(escape(name), total=len(entered))
+            advance = partial(progress.advance, task)
+            if trace.header.samples > 1:
+                sections.append(compare_votes(name, trace, entered, choices, advance))
+            sections.append(compare_runs(name, trace, entered, choices, advance))
+    _write(settings, sections)
+    for section in sections:
+        _show(console, section, choices.levels)
+    wrote = f"\nWrote table.json, table.md, frontier.png and report.html to {settings.out}."
+    console.print(wrote, markup=False, soft_wrap=True)
+
+
+def _check(settings: Settings) -> None:
+    levels = settings.choices.levels
+    if not levels or not all(0 <= level <= 100 for level in levels):
+        raise ValueError(f"levels must be in [0, 100], points of all runs; got {levels}")
+    if len(set(levels)) < len(levels):
+        raise ValueError(f"levels must be different, got {levels}")
+    if settings.out.exists() and not settings.out.is_dir():
+        raise NotADirectoryError(f"out must be a folder, got the file {settings.out}")
+
+
+def _read(paths: Sequence[Path]) -> dict[str, Trace]:
+    """Read the files, named as short as tells them apart.
+
+    Raises:
+        ValueError: Two of them hold the same.
+    """
+    prints: dict[str, Path] = {}
+    for path in paths:
+        digest = _fingerprint(path)
+        if digest in prints:
+            raise ValueError(
+                f"traces must differ, got the same content in {prints[digest]}, {path}"
+            )
+        prints[digest] = path
+    names = [path.name for path in paths]
+    return {
+        (path.name if names.count(path.name) == 1 else str(path)): read_trace(path)
+        for path in paths
+    }
+
+
+def _fingerprint(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _write(settings: Settings, sections: Sequence[Section]) -> None:
+    out, choices = settings.out, settings.choices
+    seeds = {"split": choices.seed, "bootstrap": choices.seed}
+    versions = {"python": platform.python_version(), **{n: version(n) for n in _DECIDING}}
+    table = _table(settings, sections, seeds, versions)
+    text = json.dumps(table, indent=1, allow_nan=False)
+    (out / "table.json").write_text(text + "\n", "utf-8")
+    words = markdown(sections, choices.levels, TARGET)
+    (out / "table.md").write_text(words, "utf-8", errors="replace")
+    draw([section.panel() for section in sections], choices.levels, out / "frontier.png")
+    report.write(out / "report.html", sections, choices.levels, TARGET, seeds, versions)
+
+
+def _table(
+    settings: Settings,
+    sections: Sequence[Section],
+    seeds: dict[str, int],
+    versions: dict[str, str],
+) -> dict[str, Any]:
+    choices = settings.choices
+    prints = {path.name: _fingerprint(path) for path in settings.traces}
+    prints |= {str(path): _fingerprint(path) for path in settings.traces}
+    return {
+        "version": VERSION,
+        "unit": "percent: of the full runs' tokens or bill (saving), of the runs (all else)",
+        "levels": list(choices.levels),
+        "target": TARGET,
+        "seeds": seeds,
+        "splits": {"choose": 0.5, "report": 0.5, "by": "family"},
+        "bootstrap": {"resamples": choices.resamples, "confidence": 0.95, "by": "group"},
+        "regimes": {
+            name: {"input": one.input, "cached": one.cached, "output": one.output}
+            for name, one in REGIMES.items()
+        },
+        "versions": versions,
+        "files": [
+            {
+                "file": section.file,
+                "kind": section.kind,
+                "sha256": prints[section.file],
+                **section.facts,
+                "oracle": section.oracle,
+            }
+            for section in sections
+        ],
+        "rows": [row for section in sections for row in section.rows],
+        "at_saving": [row for section in sections for row in section.at_saving],
+        "defaults": [row for section in sections for row in section.defaults],
+    }
+
+
+def _show(console: Console, section: Section, levels: Sequence[float]) -> None:
+    """Print the table of savings."""
+    table = Table(
+        title=escape(section.title), box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0)
+    )
+    table.add_column("policy")
+    table.add_column("tier", no_wrap=True)
+    for level in levels:
+        table.add_column(f"lost <= {level:g}", justify="right")
+    for line in summary(section, levels):
+        cells = [cell["saving"] for cell in line["cells"]]
+        table.add_row(escape(line["policy"]), line["tier"], *cells)
+    console.print(table)
+    for note in section.notes:
+        console.print(f"Note: {note}", markup=False)

@@ -1,0 +1,142 @@
+"""One policy over the runs of some trace files: what it saves, loses and gains."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from stopping_core.cli.bench.candidates import Candidate, find
+from stopping_core.cli.bench.scores import NAMES, GradeBook, Point, Scores, add_up
+from stopping_core.cli.bench.sweeping import channel_of, every_of, prompts, scores
+from stopping_core.metrics import GRADERS, cuts_word
+from stopping_core.policies import Never, Policy
+from stopping_core.traces.columns import Columns
+from stopping_core.traces.replay import replay
+from stopping_core.traces.run import Trace
+from stopping_core.traces.store import read_trace
+from stopping_core.traces.sweep import cut
+from stopping_core.types import Channel
+
+_TITLES = {
+    "right": "right",
+    "em": "EM",
+    "f1": "F1",
+    "contains": "contains a gold answer",
+    "first_f1": "F1 of the first sentence",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What the command line was told; see ``stopping replay --help``."""
+
+    traces: tuple[Path, ...]
+    policy: str
+    grader: str | None
+    channel: Channel | None
+    every: int | None
+    vectorised: bool
+
+
+def run(settings: Settings) -> None:
+    """Replay one policy over each file, and print what it does.
+
+    Raises:
+        ValueError: The policy, the grader or a trace file is not what it should be, or the trace
+            does not hold what the policy needs.
+        OSError: A file cannot be read.
+    """
+    console = Console()
+    if settings.grader is not None and settings.grader not in GRADERS:
+        known = ", ".join(GRADERS)
+        raise ValueError(f"grader must be one of {known}, got {settings.grader!r}")
+    for path in settings.traces:
+        trace = read_trace(path)
+        channel = settings.channel or channel_of(trace)
+        candidate = find(settings.policy, channel)
+        every = every_of(trace) if settings.every is None else settings.every
+        point, full = measure(trace, candidate, channel, every, settings)
+        title = f"{path.name}: {trace.header.model}, {trace.header.template}"
+        console.print(_table(title, candidate, point, full))
+
+
+def measure(
+    trace: Trace, candidate: Candidate, channel: Channel, every: int, settings: Settings
+) -> tuple[Point, Point]:
+    """Tell what a policy makes of the runs, and what they are in full."""
+    policy = candidate.default
+    if not isinstance(policy, Policy):
+        raise ValueError(
+            f"policy must be one that stops a stream, got {settings.policy}: {policy!r}"
+        )
+    tags = trace.header.reasoning_tags
+    book = GradeBook(trace.runs, settings.grader)
+    columns = Columns(trace.runs, channel=channel, tags=tags, every=every)
+    full = scores(cut(columns, Never()), book)
+    if settings.vectorised:
+        left = scores(cut(columns, policy, candidate.check), book)
+    else:
+        left = _by_engine(columns, candidate, policy, book)
+    every_run = np.ones(len(trace.runs), dtype=np.bool_)
+    return add_up(left, full, every_run), add_up(full, full, every_run)
+
+
+def _by_engine(columns: Columns, candidate: Candidate, policy: Policy, book: GradeBook) -> Scores:
+    outcomes = [
+        replay(
+            run,
+            policy,
+            channel=columns.channel,
+            tags=columns.tags,
+            every=columns.every,
+            check=candidate.check,
+        )
+        for run in columns.runs
+    ]
+    grades = []
+    for number, outcome in enumerate(outcomes):
+        following = columns.answer(number)[len(outcome.text) :]
+        cut_short = outcome.stopped and columns.channel == "answer"
+        open_end = cut_short and cuts_word(outcome.text, following)
+        grades.append(book.grade(number, outcome.text, open_end=open_end))
+    usages = [outcome.usage for outcome in outcomes]
+    return Scores(
+        prompt=prompts(columns.runs),
+        generated=np.array([usage.generated for usage in usages], dtype=np.float64),
+        probed=np.array([usage.probed for usage in usages], dtype=np.float64),
+        reread=np.array([usage.reread for usage in usages], dtype=np.float64),
+        stopped=np.array([outcome.stopped for outcome in outcomes]),
+        grades={name: np.array([getattr(one, name) for one in grades]) for name in NAMES},
+    )
+
+
+def _table(title: str, candidate: Candidate, cut: Point, full: Point) -> Table:
+    table = Table(
+        title=escape(title),
+        caption=escape(f"{candidate.labels[0]} over {cut.n} runs; {cut.stopped:.1f}% stopped"),
+        box=SIMPLE_HEAD,
+        pad_edge=False,
+        padding=(0, 2, 0, 0),
+    )
+    for name, justify in (("", "left"), ("full", "right"), ("cut", "right")):
+        table.add_column(name, justify=justify)  # type: ignore[arg-type]
+    for regime, saving in cut.savings.items():
+        shown = "unknown: no prompt lengths" if saving is None else f"{saving:.1f}%"
+        table.add_row(f"saved, {regime.replace('_', ' ')}", "", shown)
+    table.add_row("lost, points of all runs", "", f"{cut.lost:.2f}")
+    table.add_row("gained", "", f"{cut.gained:.2f}")
+    for name, label in _TITLES.items():
+        table.add_row(label, *_pair(full.grades[name], cut.grades[name]))
+    return table
+
+
+def _pair(*values: float) -> Sequence[Any]:
+    return [f"{value:.1f}%" for value in values]

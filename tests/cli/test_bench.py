@@ -1,0 +1,324 @@
+"""``stopping bench``: the tables, the picture and the report, on made-up runs."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from stopping_core.cli.bench.commands import bench, replay
+from stopping_core.policies import MaxTokens
+from stopping_core.policies.baselines import BASELINES
+from stopping_core.traces.run import Run, Trace
+from stopping_core.traces.store import write_trace
+from tests.cli.recorded import header, reading, reasoning, sampled
+
+app = typer.Typer(pretty_exceptions_enable=False)
+app.command()(replay)
+app.command()(bench)
+
+LEVELS = [0.0, 1.0, 2.0, 5.0]
+ROW = {
+    *("file", "kind", "level", "policy", "tier", "setting", "stops", "saving", "lost", "gained"),
+    *("right", "em", "f1", "contains", "first_f1", "interval", "savings", "captured", "full"),
+    *("choose", "n", "groups", "missing", "note"),
+}
+YOURS = [MaxTokens(8), MaxTokens(24)]
+
+
+def stopping(*arguments: object) -> tuple[int, str]:
+    """Run the command line in this process; return its exit code and what it printed."""
+    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
+    if result.exception and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result.exit_code, result.output
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three trace files, and what the bench makes of them."""
+    folder = tmp_path_factory.mktemp("bench")
+    traces = {"reading": reading(48), "reasoning": reasoning(24), "sampled": sampled(12, 5)}
+    for name, trace in traces.items():
+        write_trace(folder / f"{name}.parquet", trace)
+    files = [folder / f"{name}.parquet" for name in traces]
+    yours = f"{__name__}:YOURS"
+    code, printed = stopping("bench", *files, "--out", folder / "out", "--policy", yours)
+    assert code == 0, printed
+    return folder
+
+
+@pytest.fixture(scope="module")
+def table(folder: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((folder / "out" / "table.json").read_text("utf-8"))
+    return found
+
+
+def _rows(table: dict[str, Any], file: str, kind: str = "runs") -> list[dict[str, Any]]:
+    return [row for row in table["rows"] if (row["file"], row["kind"]) == (file, kind)]
+
+
+def test_there_is_a_row_for_each_policy_and_level(table: dict[str, Any]) -> None:
+    """Of each file: the published rules, the profiles and the user's own; nothing vanishes."""
+    titles = {baseline.title for baseline in BASELINES}
+    profiles = {f"profile {n}" for n in ("balanced", "batch", "high_stakes", "realtime_chat")}
+    for file in ("reading.parquet", "reasoning.parquet"):
+        rows = _rows(table, file)
+        assert {*titles, *profiles, "YOURS"} == {row["policy"] for row in rows}
+        assert len(rows) == len(LEVELS) * len({row["policy"] for row in rows})
+    assert all(set(row) == ROW for row in table["rows"])
+    assert table["levels"] == LEVELS
+    assert table["seeds"] == {"split": 0, "bootstrap": 0}
+
+
+def test_the_rows_are_what_they_say(table: dict[str, Any]) -> None:
+    """Within the level where they are chosen; cuts add up, and more may be lost, more is saved."""
+    seen = 0
+    for row in table["rows"]:
+        if row["stops"]:
+            seen += 1
+            assert row["choose"]["lost"] <= row["level"]
+            assert row["choose"]["saving"] > 0
+            low, high = row["interval"]["saving"]
+            assert low - 1e-3 <= row["saving"] <= high + 1e-3
+            assert row["right"] == pytest.approx(
+                row["full"]["right"] - row["lost"] + row["gained"], abs=0.01
+            )
+        elif not row["missing"]:
+            assert (row["saving"], row["lost"], row["gained"]) == (0.0, 0.0, 0.0)
+    assert seen > 50
+    for file, policy in {(row["file"], row["policy"]) for row in table["rows"]}:
+        chosen = [
+            (row["choose"] or {"saving": 0.0})["saving"]
+            for row in _rows(table, file)
+            if row["policy"] == policy
+        ]
+        assert sorted(chosen) == chosen
+
+
+def test_nobody_beats_the_oracle_without_loss(table: dict[str, Any]) -> None:
+    """On the reported runs, by the bill that counts decoded tokens."""
+    for file in table["files"]:
+        for row in _rows(table, file["file"], file["kind"]):
+            if file["oracle"] and row["stops"] and row["lost"] == 0:
+                assert row["saving"] <= file["oracle"]["saving"] + 1e-6
+                assert row["captured"] <= 100.0
+
+
+def test_what_cannot_be_tried_says_what_is_missing(table: dict[str, Any]) -> None:
+    """Rules over samples on single runs, rules over hidden states, rules over an agent's rounds."""
+    missing = {row["policy"]: row["missing"] for row in _rows(table, "reading.parquet")}
+    assert "needs samples" in missing["ESC"]
+    assert "needs hidden_states" in missing["Thought Calibration"]
+    assert "needs rounds" in missing["semantic rounds"]
+    assert missing["fixed budget"] == ""
+
+
+def test_votes_are_measured_against_the_vote_over_all_samples(table: dict[str, Any]) -> None:
+    """A section of its own: questions are what is counted, and fewer samples are what is saved."""
+    rows = _rows(table, "sampled.parquet", "votes")
+    assert {"vote of N", "ESC", "Adaptive-Consistency", "DeepConf", "DeepConf offline"} == {
+        row["policy"] for row in rows
+    }
+    (facts,) = [f for f in table["files"] if f["kind"] == "votes"]
+    assert facts["n"] == 12 == facts["choose"] + facts["report"]
+    assert any(row["saving"] > 20 for row in rows)
+    assert "ESC" not in {row["policy"] for row in _rows(table, "sampled.parquet")}
+
+
+def test_the_operating_point_of_the_literature(table: dict[str, Any]) -> None:
+    """Each policy at the setting that saves 38% or a little more where it is chosen."""
+    reached = [row for row in table["at_saving"] if row["stops"]]
+    assert len(reached) > 10
+    assert all(row["choose"]["saving"] >= 38 and row["target"] == 38 for row in reached)
+
+
+def test_the_same_seed_gives_the_same_rows(
+    folder: Path, table: dict[str, Any], tmp_path: Path
+) -> None:
+    """In another call, over fewer files and levels; another seed splits otherwise."""
+    found = []
+    for seed in (0, 1):
+        out = ("--out", tmp_path / f"{seed}", "--seed", seed, "--levels", "5")
+        code, printed = stopping("bench", folder / "sampled.parquet", *out)
+        assert code == 0, printed
+        found.append(json.loads((tmp_path / f"{seed}" / "table.json").read_text())["rows"])
+    before = [
+        row
+        for row in table["rows"]
+        if row["file"] == "sampled.parquet" and row["level"] == 5 and row["tier"] != "yours"
+    ]
+    assert before == found[0]
+    assert found[0] != found[1]
+
+
+def test_the_tables_and_the_picture_are_written(folder: Path) -> None:
+    """Each section stands in the Markdown with its tables; the picture is a PNG."""
+    words = (folder / "out" / "table.md").read_text("utf-8")
+    assert words.count("### Saving at a bounded loss") == 4
+    assert words.count("### What a saving of 38% costs") >= 2
+    assert (folder / "out" / "frontier.png").read_bytes().startswith(b"\x89PNG")
+
+
+class _Page(HTMLParser):
+    """Collects the scripts and the elements of a page."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.linked: list[str] = []
+        self.scripts: dict[str, str] = {}
+        self._name = ""
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.linked += [value or "" for name, value in attrs if name in ("src", "href")]
+        self._name = dict(attrs).get("id") or f"script {len(self.scripts)}"
+
+    def handle_data(self, data: str) -> None:
+        if self.lasttag == "script":
+            self.scripts[self._name] = self.scripts.get(self._name, "") + data
+
+
+def test_the_report_needs_no_network(folder: Path) -> None:
+    """One file: nothing is linked, and its data is what was recorded."""
+    page = _Page((folder / "out" / "report.html").read_text("utf-8"))
+    assert page.linked == []
+    data = json.loads(page.scripts["data"])
+    runs = data["files"][0]["runs"]
+    recorded = {run.question_id: run for run in reading(48).runs}
+    assert 0 < len(runs) <= 40
+    for run in runs:
+        assert list(recorded[run["id"]].tokens) == run["tokens"]
+        assert len(run["cuts"]) == len(data["files"][0]["policies"])
+        assert 0 <= run["oracle"] <= len(run["tokens"])
+
+
+BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
+
+
+@pytest.mark.skipif(BROWSER is None, reason="no Chromium or Chrome is installed")
+def test_a_browser_draws_it(folder: Path, tmp_path: Path) -> None:
+    """Offline: the frontier of each section, and the first run with its tokens, cut and oracle."""
+    command = [str(BROWSER), "--headless", "--no-sandbox", "--disable-gpu", "--dump-dom"]
+    command += [f"--user-data-dir={tmp_path}", "--virtual-time-budget=5000"]
+    page = (folder / "out" / "report.html").as_uri()
+    drawn = subprocess.run([*command, page], capture_output=True, text=True, check=True).stdout
+    assert drawn.count('class="main-svg"') >= 4
+    assert drawn.count('<span class="token') > 100
+    assert drawn.count('class="mark cut"') >= 1
+    assert drawn.count('class="mark oracle"') == 3
+    assert 'data-title="Zoom in"' in drawn
+    assert 'data-title="Share' not in drawn
+
+
+EVIL = "</script><script>alert(1)</script><!--<img src=x onerror=alert(1)>$x^"
+
+
+def test_what_models_write_stays_text(tmp_path: Path) -> None:
+    """Tokens, questions, gold and names that would end a script, open one, or break a formula."""
+    trace = reading(12)
+    runs = tuple(
+        replace(
+            run,
+            question=EVIL,
+            question_id=f"{EVIL}{number}",
+            gold=(EVIL, *run.gold),
+            tokens=(EVIL, *run.tokens[1:]),
+        )
+        for number, run in enumerate(trace.runs)
+    )
+    write_trace(tmp_path / "evil.parquet", Trace(replace(trace.header, model=EVIL), runs))
+    code, printed = stopping("bench", tmp_path / "evil.parquet", "--out", tmp_path / "out")
+    assert code == 0, printed
+    page = _Page((tmp_path / "out" / "report.html").read_text("utf-8"))
+    assert page.tags.count("script") == 3
+    assert "img" not in page.tags
+    data = json.loads(page.scripts["data"])
+    assert data["files"][0]["runs"][0]["tokens"][0] == EVIL
+    assert "<script" not in (tmp_path / "out" / "table.md").read_text("utf-8")
+
+
+def test_runs_of_one_group_have_no_interval(tmp_path: Path) -> None:
+    """Then nothing is known of other passages, and the choice is made on what is reported."""
+    runs = tuple(replace(run, group="one", family="one") for run in reading(9).runs)
+    write_trace(tmp_path / "one.parquet", Trace(header(), runs))
+    code, printed = stopping("bench", tmp_path / "one.parquet", "--out", tmp_path / "out")
+    assert code == 0, printed
+    table = json.loads((tmp_path / "out" / "table.json").read_text())
+    assert all(row["interval"] is None for row in table["rows"])
+    first, second = table["files"][0]["notes"]
+    assert first.startswith("settings are chosen on the runs that they are reported on")
+    assert second.startswith("no interval can be given: groups must hold at least 2")
+    assert "no interval can be given" in (tmp_path / "out" / "report.html").read_text("utf-8")
+
+
+def test_runs_that_are_never_right_or_empty_are_no_error(tmp_path: Path) -> None:
+    """Nothing can be lost, and that is said; a model that says nothing costs nothing."""
+    runs: tuple[Run, ...] = tuple(
+        Run(f"q{n}", "Which?", ("nobody said this",), tokens, "stop", group=f"g{n}")
+        for n, tokens in enumerate([("It", " is", " so", "."), (), ("No", ".")] * 4)
+    )
+    bare = header(holds=frozenset(), top_logprobs=0)
+    write_trace(tmp_path / "wrong.parquet", Trace(bare, runs))
+    code, printed = stopping("bench", tmp_path / "wrong.parquet", "--out", tmp_path / "out")
+    assert code == 0, printed
+    table = json.loads((tmp_path / "out" / "table.json").read_text())
+    assert any("no full run is right" in note for note in table["files"][0]["notes"])
+    assert all(row["lost"] in (0.0, None) for row in table["rows"])
+    assert all((row["savings"] or {"api": None})["api"] is None for row in table["rows"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--levels", "0,101"], "levels must be in [0, 100], points of all runs; got (0.0, 101.0)"),
+        (["--levels", "-1"], "levels must be in [0, 100]"),
+        (["--levels", "1,1"], "levels must be different"),
+        (["--levels", "few"], "--levels must be numbers with commas, got few"),
+        (["--levels", "nan"], "levels must be in [0, 100]"),
+        (["--policy", "nowhere:at_all"], "policy must be an importable 'nowhere:at_all'"),
+        (["--policy", "os:path"], "policy must name a Policy"),
+        (["--seed", "-1"], "greater than or equal to 0"),
+    ],
+)
+def test_a_mistake_is_named(
+    folder: Path, tmp_path: Path, arguments: list[str], message: str
+) -> None:
+    """One line, no traceback, and nothing is written."""
+    trace = folder / "sampled.parquet"
+    code, printed = stopping("bench", trace, "--out", tmp_path / "out", *arguments)
+    assert code != 0
+    assert message in " ".join(printed.split())
+    assert not (tmp_path / "out" / "table.json").exists()
+
+
+def test_a_wrong_file_is_named(folder: Path, tmp_path: Path) -> None:
+    """Missing, cut short, no trace, twice the same, and a folder that is a file."""
+    good = folder / "sampled.parquet"
+    whole = good.read_bytes()
+    (tmp_path / "short.parquet").write_bytes(whole[: len(whole) // 2])
+    (tmp_path / "twin.parquet").write_bytes(whole)
+    (tmp_path / "text.parquet").write_text("question,answer")
+    (tmp_path / "file").touch()
+    out = ("--out", tmp_path / "out")
+    for arguments, message in (
+        ((tmp_path / "none.parquet", *out), "none.parquet"),
+        ((tmp_path / "short.parquet", *out), "short.parquet"),
+        ((tmp_path / "text.parquet", *out), "text.parquet"),
+        ((good, tmp_path / "twin.parquet", *out), "traces must differ, got the same content"),
+        ((good, "--out", tmp_path / "file"), "out must be a folder"),
+    ):
+        code, printed = stopping("bench", *arguments)
+        assert code == 1
+        assert message in printed.replace("\n", "")
+        assert "Traceback" not in printed

@@ -95,7 +95,7 @@ class Journal:
             if set(map(tuple, self._plan.get("order", ()))) <= self._rows().keys():
                 self._clear()  # left by a kill between the last rename and the removal
         except BaseException:
-            self._lock.release()
+            self._leave()
             raise
         return self
 
@@ -105,9 +105,7 @@ class Journal:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if not self._plan:
-            shutil.rmtree(self._parts)
-        self._lock.release()
+        self._leave()
 
     def begin(
         self,
@@ -191,19 +189,27 @@ class Journal:
                 rows.sort(key=lambda row: place[keys[row]])
                 tables.append(fresh.take(rows))
         if not tables:
+            self._clear()
             return 0
         whole = pa.concat_tables([table.replace_schema_metadata() for table in tables])
         if self._plan:
             whole = _without_empty(whole)
             save_table(self.path, with_header(whole, _told(self.header, whole)))
-        self._plan = {}
+        self._clear()
         return len(whole)
 
     def _clear(self) -> None:
+        """Remove what is done with, or useless: the plan last, as it tells what the parts are."""
         self._plan = {}
-        for name in ("plan.json", "*.parquet"):
+        for name in ("*.parquet", "plan.json"):
             for file in self._parts.glob(name):
                 file.unlink()
+
+    def _leave(self) -> None:
+        """Unlock; without a plan nothing of the folder is of use."""
+        if not (self._parts / "plan.json").exists():
+            shutil.rmtree(self._parts)
+        self._lock.release()
 
     def _part(self, number: int) -> Path:
         return self._parts / f"{number:06d}.parquet"

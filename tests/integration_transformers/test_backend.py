@@ -229,7 +229,7 @@ def test_half_a_character_waits_for_its_other_half(
 
 
 def test_confidence_is_exact(model: Any, tokenizer: Any, call: Any) -> None:
-    """Logprob, entropy, margin and top logprobs are those of the model's own full distribution."""
+    """All readings of a step are those of the model's own full distribution."""
     backend = TransformersBackend(model, tokenizer, PROMPT, top_logprobs=3, temperature=0.5)
     step = next(backend(call()))
     ids = torch.tensor([tokenizer(PROMPT)["input_ids"]])
@@ -240,6 +240,8 @@ def test_confidence_is_exact(model: Any, tokenizer: Any, call: Any) -> None:
     assert best[0] == pytest.approx(step.logprob, abs=1e-4)
     assert math.exp(best[0]) - math.exp(best[1]) == pytest.approx(step.margin, abs=1e-4)
     assert float(-(logprobs.exp() * logprobs).sum()) == pytest.approx(step.entropy, abs=1e-4)
+    end = float(logprobs[tokenizer.eos_token_id].exp())
+    assert end == pytest.approx(step.end_probability, abs=1e-6)
     silent = next(TransformersBackend(model, tokenizer, PROMPT, top_logprobs=0)(call()))
     assert silent.top_logprobs is None
 

@@ -156,11 +156,8 @@ def test_other_questions(tmp_path: Path) -> None:
 def test_second_process(tmp_path: Path) -> None:
     """A file that is being recorded is refused to a second one."""
     path = tmp_path / "t.parquet"
-    with (
-        Journal(path, HEADER) as journal,
-        pytest.raises(ValueError, match=f"{path}: another process is recording this file"),
-    ):
-        journal.begin(asked(2), pairs)
+    said = f"{path}: another process is recording this file"
+    with Journal(path, HEADER), pytest.raises(ValueError, match=said):
         record(path, 2)
     record(path, 2)
     assert names(path) == numbered(range(2))
@@ -171,10 +168,15 @@ def test_told_from_the_runs(tmp_path: Path) -> None:
     path = tmp_path / "t.parquet"
     with Journal(path, HEADER) as journal:
         for number, keys in journal.begin(asked(2), pairs).items():
-            none = np.full(1, np.nan, np.float32)
-            runs = [run(key, "<think>4</think>4") for key in keys]
-            given = {"logprobs": np.zeros(1, np.float32), "end_probability": none}
-            journal.add(number, [dataclasses.replace(one, **given) for one in runs])
+            runs = [
+                dataclasses.replace(
+                    run(key, "<think>4</think>4"),
+                    logprobs=np.zeros(1, np.float32),
+                    end_probability=np.full(1, np.nan, np.float32),
+                )
+                for key in keys
+            ]
+            journal.add(number, runs)
         journal.finish()
     read = read_trace(path)
     assert read.header.holds == {"logprobs"}

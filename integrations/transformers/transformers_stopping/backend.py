@@ -157,6 +157,7 @@ class TransformersBackend:
                 top_logprobs=reading.top_logprobs,
                 entropy=reading.entropy,
                 margin=reading.margin,
+                end_probability=reading.end_probability,
                 finish_reason=token.finish_reason,
                 usage=Usage(prompt=read, generated=generated, estimated=False),
                 raw=token.id,

@@ -96,6 +96,7 @@ class AdaptiveStoppingCriteria(StoppingCriteria):
         pad = own or token_set(pad_of_model)
         ends = dict.fromkeys(own | token_set(pad_of_model), 0)
         self._ends = {**ends, **dict.fromkeys(eos, 1)}  # tokens each one counts
+        self._eos = torch.tensor(sorted(eos), dtype=torch.long)
         self._pad = pad
         self._rows: list[_Row] = []
         self._over = True
@@ -219,7 +220,7 @@ class AdaptiveStoppingCriteria(StoppingCriteria):
         if newest is None or not single or newest.ndim != 2 or newest.shape[0] != rows:
             return [UNKNOWN] * rows
         tokens = input_ids[:, -1].to(newest.device)
-        return confidence(newest, tokens, self._top)
+        return confidence(newest, tokens, self._top, self._eos)
 
 
 class _Row:
@@ -265,6 +266,7 @@ class _Row:
             top_logprobs=reading.top_logprobs,
             entropy=reading.entropy,
             margin=reading.margin,
+            end_probability=reading.end_probability,
             usage=self._usage(),
             raw=token,
         )

@@ -59,6 +59,7 @@ class Loop:
     ) -> None:
         self.cache: DynamicCache | None = None
         self._eos = eos
+        self._ends = torch.tensor(sorted(eos), dtype=torch.long)
         self._top = top_logprobs
         self._sampler = sampler
 
@@ -100,7 +101,7 @@ class Loop:
                 token = self._choose(logits_processor(input_ids, logits), generation_config)
                 input_ids = torch.cat([input_ids, token[:, None]], dim=-1)
                 finished = bool(stopping_criteria(input_ids, None).all())
-                reading = confidence(logits, token, self._top)[0]
+                reading = confidence(logits, token, self._top, self._ends)[0]
             number, reason = int(token), None
             if finished:
                 by_limit = any(bool(limit(input_ids, None).all()) for limit in limits)

@@ -1,0 +1,252 @@
+"""Runs of a model behind an OpenAI-compatible endpoint, several at a time."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import httpx
+from openai import AsyncOpenAI, NotFoundError, OpenAIError
+from tenacity import (
+    AsyncRetrying,
+    RetryCallState,
+    retry_if_exception,
+    stop_after_attempt,
+    wait_random_exponential,
+)
+
+from stopping_core.cli.record.endpoint import Endpoint, Prompt, Reply
+from stopping_core.cli.record.task import Task
+from stopping_core.faults import is_transient, retry_after
+from stopping_core.questions import Question
+from stopping_core.traces.journal import Key
+from stopping_core.traces.run import Run
+from stopping_core.types import Probe
+
+_ATTEMPTS = 5
+_LONGEST_WAIT = 60.0
+_TIMEOUT = 600.0
+_GIVE_UP = 8
+_SHOWN = 160
+_BACKOFF = wait_random_exponential(multiplier=0.5, max=20)
+_FAILURES = (OpenAIError, httpx.HTTPError, OSError, ValueError)
+_UNSTEADY = frozenset({"created", "n_ctx"})
+
+
+class ServedSource:
+    """A model behind an endpoint; it is asked one token twice, to see that it answers.
+
+    Its fingerprint is what ``/v1/models`` tells of it, and ``system_fingerprint`` where both
+    answers had the same. Two models that a server tells nothing of but one name cannot be told
+    apart.
+
+    Args:
+        task: What to record.
+        base_url: As OpenAI's client takes it.
+        model: Its name there.
+        api_key: Sent with every call, shown nowhere.
+        prefill: Whether the endpoint continues a last assistant message.
+        concurrency: Calls at once.
+
+    Raises:
+        ValueError: The endpoint does not answer, or would have to continue a last message.
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        base_url: str,
+        model: str,
+        api_key: str,
+        prefill: bool,
+        concurrency: int,
+    ) -> None:
+        if task.template.chat and not prefill:
+            if task.template.assistant:
+                raise ValueError(
+                    f"the template {task.template.name!r} begins the reply: say --prefill where "
+                    f"the endpoint continues a last assistant message (llama.cpp, vLLM)"
+                )
+            if task.probe_every:
+                raise ValueError(
+                    "probes continue the reply: say --prefill where the endpoint continues a last "
+                    "assistant message (llama.cpp, vLLM), or use a template without a chat"
+                )
+        self._task = task
+        self._base_url = base_url
+        self._model = model
+        self._api_key = api_key
+        self._concurrency = concurrency
+        self._prompts = {name: self._prompt(one) for name, one in task.questions.items()}
+        fingerprint = asyncio.run(self._reach())
+        self.header = task.header(model, fingerprint, 0, task.top_logprobs)
+
+    def batched(self, keys: list[Key]) -> list[list[Key]]:
+        """Record every run by itself."""
+        return [[key] for key in keys]
+
+    def record(
+        self,
+        batches: dict[int, list[Key]],
+        keep: Callable[[int, list[Run]], None],
+        watch: Callable[[int], None],
+    ) -> list[str]:
+        """Record runs; those that fail, each after its retries, are left for another time."""
+        return asyncio.run(self._record(batches, keep, watch))
+
+    async def _record(
+        self,
+        batches: dict[int, list[Key]],
+        keep: Callable[[int, list[Run]], None],
+        watch: Callable[[int], None],
+    ) -> list[str]:
+        failed: list[str] = []
+        in_a_row = 0
+        left = iter(batches.items())
+
+        async def work(endpoint: Endpoint) -> None:
+            nonlocal in_a_row
+            for number, (key,) in left:
+                if in_a_row >= _GIVE_UP:
+                    failed.append(f"{_named(key)}: not tried, {in_a_row} in a row had failed")
+                    continue
+                try:
+                    run = await self._run(endpoint, key)
+                except _FAILURES as error:
+                    in_a_row += 1
+                    failed.append(f"{_named(key)}: {self._shown(error)}")
+                    continue
+                in_a_row = 0
+                keep(number, [run])
+                watch(len(run))
+
+        async with self._client() as client:
+            endpoint = Endpoint(client, self._model, self._task.top_logprobs)
+            await asyncio.gather(*(work(endpoint) for _ in range(self._concurrency)))
+        return failed
+
+    async def _run(self, endpoint: Endpoint, key: Key) -> Run:
+        task, prompt = self._task, self._prompts[key[0]]
+        reply = await _patiently(
+            endpoint, prompt, task.max_tokens, task.temperature, task.seed_of(key)
+        )
+        run = task.run(
+            key,
+            prompt if isinstance(prompt, str) else "\n\n".join(one["content"] for one in prompt),
+            reply.prompt_tokens,
+            **reply.columns(task.top_logprobs, self._told or reply.told),
+        )
+        if run.reasoning is None:  # else the text so far is no beginning of an answer
+            await self._probe(endpoint, run, prompt)
+        return run
+
+    async def _probe(self, endpoint: Endpoint, run: Run, prompt: Prompt) -> None:
+        """Add the probes of a run, greedy ones."""
+        task = self._task
+        for at in task.places(run.tokens):
+            before = "".join(run.tokens[:at]) + task.template.probe
+            reply = await _patiently(endpoint, _continued(prompt, before), task.probe_tokens)
+            run.probes[at] = _answer(reply, one_line=not task.thinks(run.tokens))
+
+    async def _reach(self) -> str:
+        """Ask for a token twice and for what the model is; return its fingerprint."""
+        async with self._client() as client:
+            endpoint = Endpoint(client, self._model, self._task.top_logprobs)
+            prompt = next(iter(self._prompts.values()))
+            try:
+                replies = [await _patiently(endpoint, prompt, 1) for _ in range(2)]
+                listed = await _listed(client)
+            except _FAILURES as error:
+                raise ValueError(f"{self._base_url}: {self._shown(error)}") from error
+        self._told = any(reply.told for reply in replies)
+        names = {reply.system_fingerprint for reply in replies}
+        entry = next((one for one in listed if one["id"] == self._model), {})
+        known = [self._model, _steady(entry), names.pop() if len(names) == 1 else None]
+        content = json.dumps(known, sort_keys=True, default=str)
+        return hashlib.sha256(content.encode()).hexdigest()[:16]
+
+    def _client(self) -> AsyncOpenAI:
+        return AsyncOpenAI(
+            base_url=self._base_url, api_key=self._api_key, timeout=_TIMEOUT, max_retries=0
+        )
+
+    def _prompt(self, question: Question) -> Prompt:
+        template = self._task.template
+        return template.messages(question) if template.chat else template.text(question)
+
+    def _shown(self, error: BaseException) -> str:
+        """An error in a short line, without the key."""
+        text = " ".join(f"{type(error).__name__}: {error}".split())
+        if self._api_key != "none":
+            text = text.replace(self._api_key, "***")
+        return text if len(text) <= _SHOWN else f"{text[:_SHOWN]} ..."
+
+
+async def _patiently(
+    endpoint: Endpoint, prompt: Prompt, max_tokens: int, temperature: float = 0.0, seed: int = 0
+) -> Reply:
+    """Ask; again where the failure may pass, after the time that the server wants."""
+    async for attempt in AsyncRetrying(
+        retry=retry_if_exception(is_transient),
+        stop=stop_after_attempt(_ATTEMPTS),
+        wait=_wait,
+        reraise=True,
+    ):
+        with attempt:
+            reply = await endpoint.ask(prompt, max_tokens, temperature, seed)
+    return reply
+
+
+async def _listed(client: AsyncOpenAI) -> list[dict[str, Any]]:
+    """The models as the endpoint lists them; none where it has no list."""
+    try:
+        return [one.model_dump() async for one in client.models.list()]
+    except NotFoundError:
+        return []
+
+
+def _wait(state: RetryCallState) -> float:
+    error = state.outcome.exception() if state.outcome is not None else None
+    asked = retry_after(error)
+    return _BACKOFF(state) if asked is None else min(asked, _LONGEST_WAIT)
+
+
+def _continued(prompt: Prompt, before: str) -> Prompt:
+    """The prompt with the beginning of the reply."""
+    if isinstance(prompt, str):
+        return prompt + before
+    if prompt[-1]["role"] == "assistant":
+        return [*prompt[:-1], {"role": "assistant", "content": prompt[-1]["content"] + before}]
+    return [*prompt, {"role": "assistant", "content": before}]
+
+
+def _answer(reply: Reply, one_line: bool) -> Probe:
+    count = _line_end(reply.tokens) if one_line else len(reply.tokens)
+    text = "".join(reply.tokens[:count])
+    if one_line:
+        blank = len(text) - len(text.lstrip())
+        text = text[:blank] + text[blank:].partition("\n")[0]
+    logprobs = [entry.logprob for entry in reply.entries[:count] if entry is not None]
+    return Probe(text, count, reply.prompt_tokens or 0, tuple(logprobs))
+
+
+def _line_end(tokens: Sequence[str]) -> int:
+    """Tokens until the first line that is not blank is whole."""
+    for count in range(1, len(tokens) + 1):
+        if "\n" in tokens[count - 1] and "\n" in "".join(tokens[:count]).lstrip():
+            return count
+    return len(tokens)
+
+
+def _named(key: Key) -> str:
+    return f"{key[0]!r}, sample {key[1]}"
+
+
+def _steady(entry: Any) -> Any:
+    """What ``/v1/models`` tells of the model itself, and not of how it is served just now."""
+    if not isinstance(entry, dict):
+        return entry
+    return {name: _steady(value) for name, value in entry.items() if name not in _UNSTEADY}

@@ -1,0 +1,193 @@
+"""``stopping record`` on a local model: killed at any moment it loses and doubles nothing."""
+
+from __future__ import annotations
+
+import dataclasses
+import random
+import signal
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from stopping_core.cli.app import app
+from stopping_core.cli.record.choose import choose
+from stopping_core.cli.record.places import places
+from stopping_core.questions import Question
+from stopping_core.traces.run import Run, Trace
+from stopping_core.traces.store import read_trace
+from tests.cli.recording import begun, save_model, save_questions, start
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_model(tmp_path_factory.mktemp("model"))
+
+
+def assert_equal(expected: Trace, actual: Trace) -> None:
+    """Compare two traces in every column but the time."""
+    assert expected.header == actual.header
+    assert [run.question_id for run in expected.runs] == [run.question_id for run in actual.runs]
+    for one, other in zip(expected.runs, actual.runs, strict=True):
+        for field in dataclasses.fields(Run):
+            if field.name != "seconds":
+                np.testing.assert_equal(
+                    getattr(other, field.name), getattr(one, field.name), err_msg=field.name
+                )
+
+
+def kill_and_resume(folder: Path, work: Path, kills: int, questions: int) -> None:
+    """Record undisturbed; record again under kills, at random moments; compare."""
+    asked = save_questions(work / "q.jsonl", questions)
+    arguments: list[str | Path] = [asked]
+    arguments += ["--model", folder, "--template", "raw", "--threads", "1", "--batch", "2"]
+    arguments += ["--max-tokens", "120", "--probe-every", "40", "--probe-tokens", "4"]
+    arguments += ["--samples", "2", "--temperature", "1", "--top-logprobs", "4"]
+    log = work / "log"
+    process = start(log, *arguments, "--out", work / "whole.parquet")
+    begun(process, log)
+    first = time.monotonic()
+    process.join()
+    assert process.exitcode == 0, log.read_text()
+    recording = time.monotonic() - first
+
+    out = work / "killed.parquet"
+    cut = 0
+    for _ in range(kills):
+        process = start(log, *arguments, "--out", out)
+        begun(process, log)
+        time.sleep(random.uniform(0, 1.5 * recording / kills))
+        process.kill()
+        process.join()
+        cut += process.exitcode == -signal.SIGKILL and (work / "killed.parquet.parts").exists()
+    assert cut > 0
+    process = start(log, *arguments, "--out", out)
+    process.join()
+    assert process.exitcode == 0, log.read_text()
+    assert f"killed.parquet: {2 * questions} runs" in log.read_text()
+    assert_equal(read_trace(work / "whole.parquet"), read_trace(out))
+    assert not (work / "killed.parquet.parts").exists()
+
+
+def test_killed(folder: Path, tmp_path: Path) -> None:
+    """Three kills -9: the resumed file equals the undisturbed one in all but the times."""
+    kill_and_resume(folder, tmp_path, kills=3, questions=12)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_killed_often(folder: Path, tmp_path: Path) -> None:
+    """Twenty kills -9 at random moments, likewise."""
+    kill_and_resume(folder, tmp_path, kills=20, questions=60)
+
+
+def record(*arguments: str | Path) -> tuple[int, str]:
+    """Record in this process; return the status and what was said."""
+    result = CliRunner().invoke(app, ["record", *map(str, arguments)])
+    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
+    return result.exit_code, " ".join(result.output.split())
+
+
+@pytest.fixture
+def small(folder: Path, tmp_path: Path) -> list[str | Path]:
+    """The arguments of a short recording, all but the template."""
+    asked = save_questions(tmp_path / "q.jsonl", 4)
+    out = tmp_path / "t.parquet"
+    return [asked, "--out", out, "--model", folder, "--max-tokens", "6", "--threads", "1"]
+
+
+def test_recorded(small: list[str | Path], folder: Path, tmp_path: Path) -> None:
+    """A trace tells the question, the prompt, the template, the model and its settings."""
+    status, said = record(*small, "--template", "raw")
+    assert (status, "4 runs, 4 of them new" in said) == (0, True)
+    trace = read_trace(tmp_path / "t.parquet")
+    one = trace.runs[1]
+    assert (one.question_id, one.gold, one.group, one.family) == ("q1", ("1",), "g0", "f0")
+    assert one.prompt == "Context: Passage 0.\nQuestion: What is 1 and so on?\nAnswer:"
+    assert one.prompt_tokens == len(one.prompt)
+    assert (trace.header.template, trace.header.max_tokens) == ("raw", 6)
+    assert trace.header.model == folder.name
+    assert trace.header.holds == {"logprobs", "top_logprobs", "end_probability"}
+
+
+def test_mixing_is_refused(small: list[str | Path], tmp_path: Path) -> None:
+    """Another model or another template on the same file ends with 1 and a line that says which."""
+    assert record(*small, "--template", "raw")[0] == 0
+    before = (tmp_path / "t.parquet").read_bytes()
+    own = tmp_path / "own.toml"
+    own.write_text('chat = false\nuser = "{question}"\n')
+    status, said = record(*small, "--template", own)
+    assert (status, "was recorded with template_fingerprint=" in said) == (1, True)
+    assert "(raw), asked for is" in said
+    assert "(own)" in said
+    other = save_model(tmp_path / "other", seed=8)
+    status, said = record(*small, "--template", "raw", "--model", other)
+    assert (status, "was recorded with model_fingerprint=" in said) == (1, True)
+    assert (tmp_path / "t.parquet").read_bytes() == before
+
+
+def test_bad_input(small: list[str | Path], tmp_path: Path) -> None:
+    """What is wrong with a call is told in a line, and ends with 1."""
+    damaged = tmp_path / "damaged.parquet"
+    damaged.write_bytes(b"PAR1 cut short")
+    golden = tmp_path / "gold.jsonl"
+    golden.write_text('{"question": "What?", "gold": []}\n')
+    raw = ["--template", "raw"]
+    for arguments, expected in (
+        (["--template", "none"], "template must be one of"),
+        (["--template", "plain"], "tokenizer must have a chat_template"),
+        ([*raw, "--samples", "2"], "--samples must be 1 where --temperature is 0"),
+        ([*raw, "--reasoning", "<think>"], "--reasoning must be two tags"),
+        ([*raw, "--offset", "4"], "--offset must be below 4"),
+        (
+            [*raw, "--max-tokens", "600"],
+            "question 'q0': 48 tokens of prompt and 600 of answer go beyond",
+        ),
+        ([*raw, "--model", tmp_path / "none"], "name_or_path must exist"),
+        ([*raw, "--out", damaged], f"{damaged}: not a Parquet file"),
+        ([*raw, "--top-logprobs", "999"], "top_logprobs must be in [0, 258]"),
+    ):
+        status, said = record(*small, *arguments)
+        assert (status, f"stopping record: {expected}" in said) == (1, True), said
+    status, said = record(golden, *small[1:], *raw)
+    assert (status, f"stopping record: {golden}: " in said) == (1, True), said
+    assert not list(tmp_path.glob("*.parts"))
+    assert not (tmp_path / "t.parquet").exists()
+
+
+def test_without_top_logprobs(small: list[str | Path], tmp_path: Path) -> None:
+    """None of the largest logprobs asked for, none recorded, and the header says so."""
+    assert record(*small, "--template", "raw", "--top-logprobs", "0")[0] == 0
+    trace = read_trace(tmp_path / "t.parquet")
+    assert trace.header.holds == {"logprobs", "end_probability"}
+    assert {run.top_logprobs is None for run in trace.runs} == {True}
+
+
+def test_spread() -> None:
+    """A part of the questions comes from all families and groups, and grows by more of them."""
+    questions = [
+        Question(f"{family}{group}{number}", "What?", ("a",), group=family + group, family=family)
+        for family in "ab"
+        for group in "xy"
+        for number in range(3)
+    ]
+    chosen = [one.id for one in choose(questions, 5, 0, spread=True)]
+    assert chosen == ["ax0", "bx0", "ay0", "by0", "ax1"]
+    assert [one.id for one in choose(questions, 8, 0, spread=True)][:5] == chosen
+    assert [one.id for one in choose(questions, 2, 3, spread=True)] == ["by0", "ax1"]
+    assert choose(questions, 2, 1, spread=False) == questions[1:3]
+    assert choose(questions, None, 0, spread=True) == questions
+
+
+def test_places() -> None:
+    """Reasoning is probed between its tags, wherever the tokens cut them, and nothing else."""
+    tags = ("<think>", "</think>")
+    assert places([], 4) == (0,)
+    assert places(list("abcdef"), 4) == (0, 4, 6)
+    assert places(["a\n", "b\n", "c"], 100) == (0, 1, 2, 3)
+    assert places(["<th", "ink>1", "2\n", "3</", "think>", "4\n"], 1, tags) == (2, 3)
+    assert places(["<think>", "1", "2"], 1, tags) == (1, 2, 3)
+    assert places(["4", "<think>", "</think>"], 1, tags) == ()
+    assert places(["<thi"], 1, tags) == ()

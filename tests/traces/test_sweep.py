@@ -142,7 +142,6 @@ def recorded() -> Columns:
     return Columns(trace.runs[:10], tags=trace.header.reasoning_tags)
 
 
-@pytest.mark.skipif(not RECORDED.exists(), reason="no runs are recorded")
 @pytest.mark.parametrize(
     "policy", [*(one for group in SETTINGS.values() for one in group), *published()], ids=repr
 )

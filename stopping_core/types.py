@@ -208,7 +208,8 @@ class Probe:
     """What the model would answer now: asked at a place inside its answer, and thrown away.
 
     Args:
-        text: The answer, without the words that asked for it.
+        text: The answer. Of the words that asked for it only those that belong to it: what follows
+            the tag that closes the reasoning.
         tokens: Output tokens it took, >= 0.
         reread: Input tokens it took: prompt, text so far and the words that asked.
         logprobs: Of its tokens, nats; empty where they are not known.

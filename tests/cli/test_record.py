@@ -15,9 +15,12 @@ from typer.testing import CliRunner
 from stopping_core.cli.app import app
 from stopping_core.cli.record.choose import choose
 from stopping_core.cli.record.places import places
+from stopping_core.cli.record.task import Task
 from stopping_core.questions import Question
+from stopping_core.templates import Template
 from stopping_core.traces.run import Run, Trace
 from stopping_core.traces.store import read_trace
+from stopping_core.types import Probe
 from tests.cli.recording import begun, save_model, save_questions, start
 
 
@@ -191,3 +194,12 @@ def test_places() -> None:
     assert places(["<think>", "1", "2"], 1, tags) == (1, 2, 3)
     assert places(["4", "<think>", "</think>"], 1, tags) == ()
     assert places(["<thi"], 1, tags) == ()
+
+
+def test_a_probe_inside_reasoning_holds_the_whole_answer() -> None:
+    """The words after the closing tag begin the answer; elsewhere the words that ask are not it."""
+    template = Template("mine", "{question}", chat=False, probe="</think>\n\nThe answer is")
+    task = Task({}, template, 8, 1, 0.0, 0, 0, None, 1, 4)
+    probe = Probe(" 42.", tokens=3, reread=9)
+    assert task.said(["<think>", "a"], probe).text == "The answer is 42."
+    assert task.said(["It is"], probe).text == " 42."

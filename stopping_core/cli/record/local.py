@@ -122,7 +122,8 @@ class LocalSource:
                 one_line=not thinks,
             )
             for row, one in zip(rows, probes, strict=True):
-                found[row] = one
+                tokens = recordings[row].tokens
+                found[row] = {at: self._task.said(tokens, probe) for at, probe in one.items()}
         return found
 
     def _prompt(self, question: Question) -> Any:

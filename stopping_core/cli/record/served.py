@@ -149,7 +149,8 @@ class ServedSource:
         for at in task.places(run.tokens):
             before = "".join(run.tokens[:at]) + task.template.probe
             reply = await _patiently(endpoint, _continued(prompt, before), task.probe_tokens)
-            run.probes[at] = _answer(reply, one_line=not task.thinks(run.tokens))
+            probe = _answer(reply, one_line=not task.thinks(run.tokens))
+            run.probes[at] = task.said(run.tokens, probe)
 
     async def _reach(self) -> str:
         """Ask for a token twice and for what the model is; return its fingerprint."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from stopping_core.cli.record.places import places
@@ -12,6 +12,7 @@ from stopping_core.questions import Question
 from stopping_core.templates import Template
 from stopping_core.traces.journal import THINKING, Asked, Key
 from stopping_core.traces.run import Header, Run
+from stopping_core.types import Probe
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +88,17 @@ class Task:
         """Whether a run begins with reasoning in tags."""
         opening = (self.reasoning_tags or THINKING)[0]
         return "".join(tokens).lstrip().startswith(opening)
+
+    def said(self, tokens: Sequence[str], probe: Probe) -> Probe:
+        """Return a run's probe with all of the answer it belongs to.
+
+        Where the words that ask also close the reasoning, what they say after its closing tag is
+        the beginning of the answer, as it is in a run that closes the reasoning by itself.
+        """
+        if not self.thinks(tokens):
+            return probe
+        begun = self.template.probe.partition((self.reasoning_tags or THINKING)[1])[2]
+        return replace(probe, text=begun.lstrip() + probe.text)
 
     def run(self, key: Key, prompt: str, prompt_tokens: int | None, **seen: Any) -> Run:
         """Put a run together: what is known of its question, and what was seen of it."""

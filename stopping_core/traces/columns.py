@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import pickle
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -13,10 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stopping_core.metrics import cuts_word
+from stopping_core.metrics.cuts import is_word
 from stopping_core.protocols import CompletenessCheck, Signal
 from stopping_core.traces.rows import read, walk
 from stopping_core.traces.run import Run
-from stopping_core.traces.stream import TAGS, Tags, answer_of
+from stopping_core.traces.stream import TAGS, Tags, answer_of, closing_tokens
 from stopping_core.types import Boundary, Channel, Probe
 
 Mask: TypeAlias = NDArray[np.bool_]
@@ -118,7 +119,9 @@ class Columns:
         self.rows: Counts = np.arange(len(self.run))
         self.seconds: Readings = self._seconds()
         self.probes: list[Probe] = []
+        self._closing: list[int] = []
         self.probed: Counts = self._find_probes()
+        self._bills: Counts = self._bills_of_probes()
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -192,15 +195,15 @@ class Columns:
         number = int(self.probed[row])
         return NO_PROBE if number < 0 else self.probes[number]
 
-    def of_probes(self, read: Callable[[Probe], float]) -> Readings:
-        """Read something off the probe of each row, once a probe; NaN where there is none.  # (n,).
+    def bills_of_probes(self, rows: Counts) -> Counts:
+        """What the probes of some rows took, 0 where there is none.
 
-        Examples:
-            ``columns.of_probes(lambda probe: probe.tokens)``.
+        Returns:
+            Output tokens, input tokens, and the tokens of the words that closed the reasoning, as
+            :func:`~stopping_core.traces.stream.closing_tokens` counts them.  # (3, k)
         """
-        values = np.array([*(read(probe) for probe in self.probes), math.nan], dtype=np.float64)
-        readings: Readings = values[self.probed]
-        return readings
+        bills: Counts = self._bills[:, self.probed[rows]]
+        return bills
 
     def answer(self, number: int) -> str:
         """The answer of a full run."""
@@ -218,11 +221,29 @@ class Columns:
         return self.answer(int(self.run[row]))[: int(self.offset[row])]
 
     def open_end(self, row: int) -> bool:
-        """Whether a stop at a row cuts inside a word, as the graders want to know."""
+        """Whether a stop at a row cuts inside a word, as the graders want to know.
+
+        Never of a probe's answer: where its limit ended it, the recording does not show it.
+        """
         if self.channel == "reasoning":
             return False
-        answer, offset = self.answer(int(self.run[row])), int(self.offset[row])
-        return cuts_word(answer[:offset], answer[offset : offset + 2])
+        return self.ends_open(int(self.run[row]), int(self.offset[row]))
+
+    def full_open_end(self, number: int) -> bool:
+        """Whether the answer of a full run ends inside a word, at the run's cap."""
+        return self.ends_open(number, len(self.answer(number)))
+
+    def ends_open(self, number: int, length: int) -> bool:
+        """Whether the first ``length`` characters of a full run's answer end inside a word.
+
+        What would have followed the last word of a run that ended at its cap is not known: it is
+        taken to go on.
+        """
+        answer = self.answer(number)
+        if length < len(answer):
+            return cuts_word(answer[:length], answer[length : length + 2])
+        capped = self.runs[number].finish_reason == "length"
+        return capped and answer != "" and is_word(answer[-1])
 
     def verdicts(self, check: CompletenessCheck) -> dict[int, bool]:
         """What a check was found to say of the text up to a row of ``everything``, to be kept."""
@@ -268,7 +289,16 @@ class Columns:
                 found = np.append(places, np.iinfo(np.int64).max)[after] <= self.fed[rows]
                 probed[rows] = np.where(found, after + len(self.probes), -1)
                 self.probes += (run.probes[place] for place in places.tolist())
+                self._closing += (closing_tokens(run, place) for place in places.tolist())
         return probed
+
+    def _bills_of_probes(self) -> Counts:
+        """The table of ``bills_of_probes``, a column a probe and one for none."""
+        bills = [
+            (probe.tokens, probe.reread, closing)
+            for probe, closing in zip(self.probes, self._closing, strict=True)
+        ]
+        return np.array([*bills, (0, 0, 0)], dtype=np.int64).T.copy()
 
     def _key(self, signal: Signal) -> Hashable:
         """Class and settings of a signal; where they cannot be told, the object itself."""

@@ -6,7 +6,7 @@ from typing import TypeAlias
 
 import numpy as np
 
-from stopping_core.metrics import GRADERS, cuts_word
+from stopping_core.metrics import GRADERS
 from stopping_core.traces.columns import Columns, Counts, Mask, Readings
 
 _Kept: TypeAlias = dict[tuple[int, int], float]
@@ -14,6 +14,10 @@ _Kept: TypeAlias = dict[tuple[int, int], float]
 
 class Graded:
     """Grades answers of some runs, full ones and those that a stop at a row leaves.
+
+    An answer that ends inside a word is graded as such, whether a stop or the run's cap ended it.
+    The answer of a probe is taken as it is: where its limit of tokens cut it, the recording does
+    not show it.
 
     Args:
         columns: The places of the runs. Of a selection, those of all.
@@ -24,6 +28,7 @@ class Graded:
         self._columns = columns.everything
         self._graders = [GRADERS[grader or run.grader] for run in columns.runs]
         self._kept: _Kept = {}
+        self._probes: dict[tuple[int, str], float] = {}
 
     def full(self) -> Readings:
         """The grades of the full runs.  # (runs,)."""
@@ -42,14 +47,15 @@ class Graded:
     def prefix(self, run: int, length: int) -> float:
         """The grade of the first ``length`` characters of a run's answer."""
         if (run, length) not in self._kept:
-            answer = self._columns.answer(run)
-            text, following = answer[:length], answer[length : length + 2]
-            self._kept[run, length] = self._grade(run, text, cuts_word(text, following))
+            text = self._columns.answer(run)[:length]
+            self._kept[run, length] = self._grade(run, text, self._columns.ends_open(run, length))
         return self._kept[run, length]
 
     def probe(self, run: int, text: str) -> float:
         """The grade of an answer that a probe gave."""
-        return self._grade(run, text, False)
+        if (run, text) not in self._probes:
+            self._probes[run, text] = self._grade(run, text, False)
+        return self._probes[run, text]
 
     def _at(self, row: int) -> float:
         columns = self._columns

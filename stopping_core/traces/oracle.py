@@ -6,9 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from stopping_core.costs import LOCAL, CostRegime
 from stopping_core.traces.columns import Columns, Counts
 from stopping_core.traces.graded import Graded
-from stopping_core.traces.stream import stream
+from stopping_core.traces.stream import closing_tokens, stream
 from stopping_core.types import Usage
 
 
@@ -19,8 +20,8 @@ class Oracle:
     Args:
         tokens: Raw tokens up to there.  # (runs,)
         prompt: Input tokens of the request, 0 where unknown.  # (runs,)
-        generated: Output tokens: ``tokens``, and the answer after thinking that was ended.
-            # (runs,)
+        generated: Output tokens: ``tokens``, and of thinking that was ended the words that closed
+            it, and the answer.  # (runs,)
         reread: Input tokens of that answer.  # (runs,)
     """
 
@@ -38,43 +39,63 @@ class Oracle:
         )
 
 
-def oracle(columns: Columns, grader: str | None = None) -> Oracle:
-    """Stop each run at the first token from which its answer is right.
+def oracle(columns: Columns, grader: str | None = None, regime: CostRegime = LOCAL) -> Oracle:
+    """Stop each run where that is cheapest among the places at which its answer is right.
 
-    A run whose full answer is wrong is stopped before its first token: nothing is lost by that. On
-    the channel ``"answer"`` every token is looked at, on ``"reasoning"`` every recorded probe, and
-    the first right one is taken unless the full run is cheaper. The bound is loose: an answer that
-    stands there by chance counts, and no rule can know it.
+    It is a bound: no rule whose answer to a run is right, or as wrong as that of the full run, is
+    billed less for it under the same prices. A run whose full answer is wrong is stopped before its
+    first token: nothing is lost by that. On the channel ``"answer"`` every token is looked at, and
+    every place where a rule may be asked, some of which are inside a token; on ``"reasoning"``
+    every recorded probe, and the full run. The bound is loose: an answer that stands there by
+    chance counts, and no rule can know it.
 
     Args:
-        columns: The places of the runs; only their runs, channel and tags matter.
+        columns: The places of the runs. Of a selection, those of all.
         grader: As of :class:`~stopping_core.traces.graded.Graded`.
+        regime: The prices. They matter on the channel ``"reasoning"`` only, where an earlier stop
+            may pay more for input.
     """
+    columns = columns.everything
     graded = Graded(columns, grader)
-    find = _first_probe if columns.channel == "reasoning" else _first_token
     bills = [
-        find(columns, graded, run) if full >= 1 else (0, 0, 0)
+        _bill(columns, graded, run, regime) if full >= 1 else (0, 0, 0)
         for run, full in enumerate(graded.full().tolist())
     ]
     tokens, generated, reread = np.array(bills, dtype=np.int64).reshape(-1, 3).T
     return Oracle(tokens, columns.prompts, generated, reread)
 
 
-def _first_token(columns: Columns, graded: Graded, number: int) -> tuple[int, int, int]:
-    run, length = columns.runs[number], 0
+def _bill(
+    columns: Columns, graded: Graded, number: int, regime: CostRegime
+) -> tuple[int, int, int]:
+    """Tokens, generated and reread of the cheapest right answer to a run that ends right."""
+    if columns.channel == "reasoning":
+        return _cheapest_probe(columns, graded, number, regime)
+    fed = _first_place(columns, graded, number)
+    return fed, fed, 0
+
+
+def _first_place(columns: Columns, graded: Graded, number: int) -> int:
+    run, rows, length = columns.runs[number], columns.of_run(number), 0
+    places = set(zip(columns.fed[rows].tolist(), columns.offset[rows].tolist(), strict=True))
     for fed, step in stream(run, columns.tags):
         if step.channel == "answer":
             length += len(step.text)
-            if graded.prefix(number, length) >= 1:
-                return fed, fed, 0
-    return len(run), len(run), 0
+            places.add((fed, length))
+    right = (fed for fed, length in sorted(places) if graded.prefix(number, length) >= 1)
+    return next(right, len(run))
 
 
-def _first_probe(columns: Columns, graded: Graded, number: int) -> tuple[int, int, int]:
+def _cheapest_probe(
+    columns: Columns, graded: Graded, number: int, regime: CostRegime
+) -> tuple[int, int, int]:
     run = columns.runs[number]
-    for place, probe in sorted(run.probes.items()):
-        if place + probe.tokens >= len(run):
-            break
-        if graded.probe(number, probe.text) >= 1:
-            return place, place + probe.tokens, probe.reread
-    return len(run), len(run), 0
+    bills = [
+        (place, place + closing_tokens(run, place) + probe.tokens, probe.reread)
+        for place, probe in sorted(run.probes.items())
+        if graded.probe(number, probe.text) >= 1
+    ]
+    return min(
+        [*bills, (len(run), len(run), 0)],
+        key=lambda bill: regime.cost(Usage(generated=bill[1], reread=bill[2])),
+    )

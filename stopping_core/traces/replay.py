@@ -11,7 +11,15 @@ from stopping_core.policies import Policy
 from stopping_core.protocols import CompletenessCheck
 from stopping_core.traces.evidence import check_evidence, no_probe
 from stopping_core.traces.run import Run
-from stopping_core.traces.stream import TAGS, Tags, answer_of, probe_place, stream, thinking_tokens
+from stopping_core.traces.stream import (
+    TAGS,
+    Tags,
+    answer_of,
+    closing_tokens,
+    probe_place,
+    stream,
+    thinking_tokens,
+)
 from stopping_core.types import Channel, Checkpoint, Decision, Draft, Probe, Usage
 
 
@@ -27,7 +35,8 @@ class Outcome:
         checkpoint: Where it stopped, on its channel; None where it did not.
         tokens: Raw tokens that had come when the stop took effect; all of them where it did not.
         probes: How many probes the rule bought.
-        usage: The bill. ``generated`` is ``tokens``, and the answer after thinking that was ended.
+        usage: The bill. ``generated`` is ``tokens``, and of thinking that was ended the words that
+            closed it, and the answer.
     """
 
     text: str
@@ -57,8 +66,11 @@ def replay(
 
     On the channel ``"answer"`` the text is cut at the stop. On ``"reasoning"`` the stop ends the
     thinking, and the answer is the one that the probe recorded at that place gave: its tokens are
-    generated and what it read again is paid, unless the policy had bought this very probe. From the
-    closing tag on the thinking is over, and the policy is not asked any more.
+    generated and what it read again is paid, unless the policy had bought this very probe. The
+    words that close the thinking and lead to the answer are booked as generated in any case: a full
+    run writes them, and some servers bill what they put in as output. As the probe's request holds
+    them too, the bill is rather too high. From the closing tag on the thinking is over, and the
+    policy is not asked any more.
 
     A sentence end shows only with the token after it, which is booked. The part of a loop that a
     policy says to drop is kept: what a model makes of the rest cannot be known from a recording.
@@ -142,10 +154,11 @@ class _Replay:
         if self._channel == "answer":
             return self._outcome(self._engine.text, checkpoint, self._fed, 0, 0)
         place = self._place(checkpoint)
-        probe = self._run.probes[place]
+        probe, closing = self._run.probes[place], closing_tokens(self._run, place)
         if place in self._bought:
-            return self._outcome(probe.text, checkpoint, self._fed, 0, 0)
-        return self._outcome(probe.text, checkpoint, self._fed, probe.tokens, probe.reread)
+            return self._outcome(probe.text, checkpoint, self._fed, closing, 0)
+        answered = closing + probe.tokens
+        return self._outcome(probe.text, checkpoint, self._fed, answered, probe.reread)
 
     def _outcome(
         self, text: str, checkpoint: Checkpoint | None, tokens: int, answered: int, reread: int

@@ -68,6 +68,24 @@ def probe_place(run: Run, place: int, fed: int) -> int | None:
     return next((key for key in range(place, fed + 1) if key in run.probes), None)
 
 
+def closing_tokens(run: Run, place: int) -> int:
+    """Tokens of the words that closed the reasoning, and led to the answer, in a probe's request.
+
+    They are what the probe read beyond prompt and text so far. A full run writes its own such
+    words, and pays them as output; a run whose thinking is ended has these put in.
+
+    Args:
+        run: The run.
+        place: Of the probe.
+
+    Returns:
+        0 where the length of the prompt is not known; never negative.
+    """
+    if run.prompt_tokens is None:
+        return 0
+    return max(0, run.probes[place].reread - run.prompt_tokens - place)
+
+
 def answer_of(run: Run, tags: Tags) -> str:
     """The answer of the full run, without reasoning."""
     if not _may_think(run, tags):

@@ -30,8 +30,8 @@ class Cuts:
         offset: Characters of the channel up to the stop, or -1.  # (runs,)
         probes: How many probes it bought.  # (runs,)
         prompt: Input tokens of the request, 0 where unknown.  # (runs,)
-        generated: Output tokens: ``tokens``, and the answer after thinking that was ended.
-            # (runs,)
+        generated: Output tokens: ``tokens``, and of thinking that was ended the words that closed
+            it, and the answer.  # (runs,)
         probed: Output tokens of the probes.  # (runs,)
         reread: Input tokens of the probes and of that answer.  # (runs,)
     """
@@ -58,9 +58,12 @@ class Cuts:
         return self.columns.answer(number) if row < 0 else self.columns.answer_at(row)
 
     def open_end(self, number: int) -> bool:
-        """Whether the answer of a run was cut inside a word, as the graders want to know."""
+        """Whether the answer of a run ends inside a word, by a stop or at the run's cap.
+
+        The graders want to know it.
+        """
         row = int(self.row[number])
-        return row >= 0 and self.columns.open_end(row)
+        return self.columns.open_end(row) if row >= 0 else self.columns.full_open_end(number)
 
     def usage(self, number: int) -> Usage:
         """The bill of a run."""
@@ -142,9 +145,10 @@ def _bill(view: Columns, policy: Policy, first: Counts, asks: Mask) -> Cuts:
     bought = np.flatnonzero(asks)
     bought = bought[bought <= last[view.run[bought]]]
     _check_probes(view, policy, bought)
+    answered, read, _ = view.bills_of_probes(bought)
     probed, reread = (
-        np.bincount(view.run[bought], view.of_probes(read)[bought], len(first)).astype(np.int64)
-        for read in (lambda probe: probe.tokens, lambda probe: probe.reread)
+        np.bincount(view.run[bought], counts, len(first)).astype(np.int64)
+        for counts in (answered, read)
     )
     tokens = view.lengths.copy()
     tokens[stopped] = view.fed[at]
@@ -153,9 +157,10 @@ def _bill(view: Columns, policy: Policy, first: Counts, asks: Mask) -> Cuts:
         _check_probes(view, policy, at)
         latest = np.full(len(first), -1, dtype=np.int64)
         latest[view.run[bought]] = view.probed[bought]
-        paid = at[latest[stopped] != view.probed[at]]
-        generated[view.run[paid]] += view.of_probes(lambda probe: probe.tokens)[paid].astype(int)
-        reread[view.run[paid]] += view.of_probes(lambda probe: probe.reread)[paid].astype(int)
+        unpaid = latest[stopped] != view.probed[at]
+        answered, read, closing = view.bills_of_probes(at)
+        generated[stopped] += closing + answered * unpaid
+        reread[stopped] += read * unpaid
     row, offset = np.full((2, len(first)), -1, dtype=np.int64)
     row[stopped], offset[stopped] = view.rows[at], view.offset[at]
     return Cuts(

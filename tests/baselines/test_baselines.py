@@ -33,7 +33,7 @@ TEXT_POLICIES = [
     rule
     for kind in BASELINES
     if issubclass(kind, Policy) and kind.tier == "text"
-    for rule in kind.grid()
+    for rule in kind.grid()[:12]
 ]
 NAMES = {name: getattr(baselines, name) for name in baselines.__all__} | {
     "Boundary": Boundary,
@@ -73,10 +73,10 @@ def test_every_exported_rule_is_in_the_list() -> None:
 
 @pytest.mark.parametrize("kind", [kind for kind in BASELINES if kind is not SequentialEdfl])
 def test_a_sweep_begins_with_the_published_setting(kind: type[Any]) -> None:
-    """It is the default, no setting comes twice, and there are at most 40."""
+    """It is the default, no setting comes twice, and there are at most 120."""
     settings = [repr(rule) for rule in kind.grid()]
     assert repr(kind()) == settings[0]
-    assert len(set(settings)) == len(settings) <= 40
+    assert len(set(settings)) == len(settings) <= 120
 
 
 @pytest.mark.parametrize("kind", BASELINES)

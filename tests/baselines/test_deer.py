@@ -60,6 +60,18 @@ def test_the_first_token_is_left_out(probabilities: tuple[float, ...], stops: bo
     assert (8 if stops else None, 1) == stop(Deer(), recorded(STEPS, {8: probe}))
 
 
+def test_the_first_token_may_be_the_answer() -> None:
+    """Kept, a single token is judged, and one that is unsure counts."""
+    rule = Deer(at=Boundary.LINE, keep_first=True)
+    one, unsure = (
+        Probe("4", n, 10, (math.log(p), *[0.0] * (n - 1))) for n, p in ((1, 0.96), (2, 0.8))
+    )
+    assert 3 == stop(rule, recorded(STEPS, dict.fromkeys((3, 8, 11), one)))[0]
+    assert None is stop(rule, recorded(STEPS, dict.fromkeys((3, 8, 11), unsure)))[0]
+    assert "Deer(0.95, at=LINE, mean='arithmetic', checks=10, keep_first=True)" == repr(rule)
+    assert any(setting.keep_first for setting in Deer.grid())
+
+
 @pytest.mark.parametrize(("mean", "stops"), [("arithmetic", True), ("geometric", False)])
 def test_both_means(mean: str, stops: bool) -> None:
     """0.5 and 1 have the arithmetic mean 0.75 and the geometric mean 0.71."""

@@ -45,7 +45,7 @@ def test_the_published_settings() -> None:
     assert (0.2, 1e-4, 20, Boundary.PARAGRAPH) == (rule.alpha, rule.delta, rule.steps, rule.at)
     assert repr(rule) == repr(Eat.grid()[0])
     assert min(one.steps for one in Eat.grid()) < 20
-    assert frozenset({"probes", "logprobs"}) == rule.needs()
+    assert frozenset({"probes", "top_logprobs"}) == rule.needs()
 
 
 @pytest.mark.parametrize(

@@ -28,9 +28,10 @@ def test_it_may_read_the_whole_answer() -> None:
     assert (6, 3) == stop(HaltCot(0.31, over="answer"), recorded(LINES, probes))
 
 
-def test_it_needs_the_logprobs_of_its_probes() -> None:
-    """It says so."""
-    assert frozenset({"probes", "logprobs"}) == HaltCot().needs()
+def test_it_needs_what_it_reads_of_its_probes() -> None:
+    """The entropy of the first token, or the logprobs of all."""
+    assert frozenset({"probes", "top_logprobs"}) == HaltCot().needs()
+    assert frozenset({"probes", "logprobs"}) == HaltCot(over="answer").needs()
 
 
 @pytest.mark.parametrize(

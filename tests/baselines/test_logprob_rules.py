@@ -76,6 +76,16 @@ def test_think_just_enough_takes_its_threshold_from_runs_that_were_right() -> No
         ThinkJustEnough().fit(columns, columns.nowhere())
 
 
+def test_think_just_enough_keeps_a_threshold_that_is_given() -> None:
+    """Fitted on whatever; without one it says that it must be fitted, and never guesses."""
+    columns = Columns((run(LINES, top_logprobs=(ONE_BIT,) * 7),), tags=None)
+    given = ThinkJustEnough(0.3)
+    assert given is given.fit(columns, ~columns.nowhere())
+    with pytest.raises(ValueError, match="at_most must be fitted first, by fit"):
+        ThinkJustEnough().stops(columns)
+    assert {None, 0.5} <= {rule.at_most for rule in ThinkJustEnough.grid()}
+
+
 def test_cusum_adds_up_how_far_the_entropy_has_come_down() -> None:
     """Mean 2 and deviation 1 at first; then each token at 0.5 nats adds 1.5 less the drift."""
     falling = run(words(40), entropy=(3.0, 1.0) + (0.5,) * 38)
@@ -121,7 +131,7 @@ def test_low_group_confidence_ends_a_stream_for_good() -> None:
         (EndProbability(), "end_probability"),
         (LowEntropy(), "top_logprobs"),
         (HighConfidence(), "logprobs"),
-        (ThinkJustEnough(), "top_logprobs"),
+        (ThinkJustEnough(1.0), "top_logprobs"),
         (Cusum(), "top_logprobs"),
     ],
 )

@@ -46,10 +46,31 @@ def sure(answer: str, *confidences: float) -> Sample:
 
 
 def test_all_that_was_drawn_is_booked() -> None:
-    """Three samples of ten tokens; the prompt of two of them is read again."""
+    """Three samples of ten tokens, drawn in one request, which reads the prompt once."""
     drawn = draw(VoteOfN(3), samples("abb"))
-    assert Usage(prompt=7, generated=30, reread=14, retried=20, estimated=False) == drawn.usage
+    assert Usage(prompt=7, generated=30, reread=0, retried=20, estimated=False) == drawn.usage
     assert ("b", 1, 3, False) == (drawn.answer, drawn.winner, drawn.samples, drawn.short)
+
+
+@pytest.mark.parametrize(
+    ("rule", "requests"),
+    [
+        (VoteOfN(12), 1),
+        (Esc(5, 12), 3),  # 5, 5 and the 2 that are left
+        (AdaptiveConsistency(0.95, 12), 12),
+    ],
+)
+def test_the_prompt_is_read_once_a_request(rule: SampleRule, requests: int) -> None:
+    """All that a rule surely wants is asked for at once."""
+    drawn = draw(rule, samples("ab" * 6))
+    assert (12, 7 * (requests - 1)) == (drawn.samples, drawn.usage.reread)
+
+
+def test_deepconf_draws_its_warm_up_at_once() -> None:
+    """Two in the first request, then one in each."""
+    some = [Sample(answer, 2, 7, np.array([4.0, 4.0])) for answer in "abab"]
+    assert 14 == draw(DeepConf(2, 0.5, 2, None, 4), some).usage.reread
+    assert 0 == draw(DeepConfOffline(4, 0.5, 2), some).usage.reread
 
 
 def test_a_rule_that_wants_more_samples_than_there_are_says_so() -> None:
@@ -130,6 +151,14 @@ def test_deepconf_ends_a_sample_whose_confidence_falls() -> None:
     drawn = draw(rule, WARM + later)
     assert 3 + 3 + 4 + 2 == drawn.usage.generated
     assert "b" == drawn.answer  # 4 for b, 3 for a
+
+
+def test_a_sample_that_was_ended_does_not_stand_for_the_answer() -> None:
+    """The third says b first, and was ended; the fourth came to its end."""
+    rule = DeepConf(warmup=2, keep=0.5, window=2, most=4)
+    warm = (sure("a", 4.0, 2.0, 6.0), sure("c", 1.0, 1.0, 1.0))
+    ended, whole = sure("b", 5.0, 1.0, 1.0, 5.0), sure("b", 4.0, 4.0)
+    assert ("b", 3) == ((drawn := draw(rule, (*warm, ended, whole))).answer, drawn.winner)
 
 
 def test_deepconf_weighs_votes_by_the_lowest_group() -> None:

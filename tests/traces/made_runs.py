@@ -69,9 +69,8 @@ def make_probe(rng: np.random.Generator) -> Probe:
     """An answer out of a few, now and then an empty one."""
     text = str(rng.choice(["20", "The answer is 20.", "5", "no, 5", ""]))
     logprobs = tuple(math.log(p) for p in rng.choice([0.4, 0.9, 0.99], rng.integers(0, 4)))
-    entropy = float(rng.choice([math.nan, 0.01, 0.5]))
-    known = None if math.isnan(entropy) else entropy
-    return Probe(text, len(logprobs), int(rng.integers(20, 400)), logprobs, known)
+    entropy = float(rng.choice([math.nan, 0.01, 0.5])) if logprobs else None
+    return Probe(text, len(logprobs), int(rng.integers(20, 400)), logprobs, entropy)
 
 
 def characters(text: str) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,8 +16,17 @@ from stopping_core.protocols import Signal
 from stopping_core.signals import MeanLogprob, Sentences
 from stopping_core.traces.columns import Columns
 from stopping_core.traces.run import Run
-from stopping_core.traces.stream import stream, thinking_tokens
-from stopping_core.types import CONTINUE, Boundary, Channel, Checkpoint, Decision, Request, Step
+from stopping_core.traces.stream import closing_tokens, stream, thinking_tokens
+from stopping_core.types import (
+    CONTINUE,
+    Boundary,
+    Channel,
+    Checkpoint,
+    Decision,
+    Probe,
+    Request,
+    Step,
+)
 from tests.traces.made_runs import make_run, plain_runs, thinking_runs
 
 
@@ -180,11 +190,43 @@ def test_probes_stand_at_their_places() -> None:
     # The first sentence ends after 3 tokens; the second after 7, which shows with the ninth.
     assert [True, True] == columns.has_probe[rows][columns.boundary[rows] != 0].tolist()
     assert len(run.probes) + 2 == len(columns.probes)
-    reread = columns.of_probes(lambda probe: probe.reread)
-    assert columns.has_probe.tolist() == (~np.isnan(reread)).tolist()
     assert columns.probe(rows.start).text == ""
-    for row in np.flatnonzero(columns.has_probe).tolist():
-        assert columns.probe(row).reread == reread[row]
+    tokens, reread, closing = columns.bills_of_probes(columns.rows)
+    assert 0 < closing.max()
+    for row, number in enumerate(columns.run.tolist()):
+        probe, one = columns.probe(row), columns.runs[number]
+        assert (probe.tokens, probe.reread) == (tokens[row], reread[row])
+        place = next((k for k, v in one.probes.items() if v is probe), None)
+        assert closing[row] == (0 if place is None else closing_tokens(one, place))
+
+
+def test_the_words_that_close_the_reasoning_are_what_is_left_of_a_request() -> None:
+    """Prompt and text so far are taken away; where that says nothing, there are none."""
+    probes = {4: Probe("20", 2, reread=50), 3: Probe("20", 2, reread=20)}
+    run = make_run(["a"] * 5, 0, probes=probes, prompt_tokens=40)
+    assert (6, 0) == (closing_tokens(run, 4), closing_tokens(run, 3))
+    assert 0 == closing_tokens(replace(run, prompt_tokens=None), 4)
+
+
+@pytest.mark.parametrize(
+    ("tokens", "finish_reason", "expected"),
+    [
+        (["By", " the", " art"], "length", True),
+        (["By", " the", " art"], "stop", False),
+        (["By", " art", "."], "length", False),
+        (["By", " art "], "length", False),
+        (["<think>", "a", "</think>", "20"], "length", True),
+        (["<think>", "a"], "length", False),
+        ([], "length", False),
+    ],
+)
+def test_a_run_at_its_cap_may_end_inside_a_word(
+    tokens: list[str], finish_reason: str, expected: bool
+) -> None:
+    """What would have followed is not known."""
+    run = make_run(tokens, 0, finish_reason=finish_reason)
+    for channel in ("answer", "reasoning"):
+        assert expected == Columns([run], channel=channel).full_open_end(0)
 
 
 def test_boundaries_are_told_apart() -> None:

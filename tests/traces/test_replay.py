@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
+
 import pytest
 
 from stopping_core import AdaptiveStopping, Call
@@ -19,7 +22,7 @@ from stopping_core.policies import (
 from stopping_core.signals import AnswerPattern, Lines, MeanLogprob, Paragraphs, Sentences
 from stopping_core.traces.evidence import MissingEvidence
 from stopping_core.traces.replay import replay
-from stopping_core.types import Boundary, Checkpoint, Draft, Probe, Request, Usage, Verdict
+from stopping_core.types import Boundary, Checkpoint, Draft, Need, Probe, Request, Usage, Verdict
 from tests.traces.made_runs import Curious, make_run, plain_runs, thinking_runs
 
 TEXT = ["It ", "is ", "Paris", ". ", "It ", "lies ", "on ", "the ", "Seine", "."]
@@ -94,29 +97,31 @@ def test_tokens_of_thoughts_are_booked_before_those_of_the_answer() -> None:
 
 
 def test_thinking_that_is_ended_is_answered_by_the_probe_of_that_place() -> None:
-    """Its tokens are generated, and what it read is read again."""
+    """It is generated, with the four words that led to it, and what it read is read again."""
     probes = {6: Probe(" 20", tokens=2, reread=50), 7: Probe(" 21", tokens=3, reread=60)}
     run = make_run(THOUGHT, 0, probes=probes, prompt_tokens=40)
     outcome = replay(run, MaxTokens(6), channel="reasoning")
     assert (" 20", 6) == (outcome.text, outcome.tokens)
-    assert Usage(prompt=40, generated=8, reread=50, estimated=False) == outcome.usage
+    assert Usage(prompt=40, generated=6 + 4 + 2, reread=50, estimated=False) == outcome.usage
 
 
 def test_a_probe_after_the_white_space_will_do() -> None:
     """A line ends before its newline and shows with it: the recorder may have asked after it."""
     probe = Probe("20", tokens=2, reread=50)
-    run = make_run(["<think>", "5.", "\n", "And", "</think>", "5"], 0, probes={3: probe})
+    tokens = ["<think>", "5.", "\n", "And", "</think>", "5"]
+    run = make_run(tokens, 0, probes={3: probe}, prompt_tokens=41)
     outcome = replay(run, Curious(Boundary.LINE, 1), channel="reasoning")
     assert ("20", 1) == (outcome.text, outcome.probes)
-    assert Usage(run.prompt_tokens or 0, 3, 50, probed=2, estimated=False) == outcome.usage
+    assert Usage(41, 3 + 6, 50, probed=2, estimated=False) == outcome.usage
 
 
 def test_a_probe_that_was_bought_is_not_paid_for_twice() -> None:
-    """The answer is there already."""
-    run = make_run(THOUGHT, 0, probes={k: Probe("20", 2, 50) for k in range(8)})
+    """The answer is there already; the words that close the thinking are not."""
+    probes = {k: Probe("20", 2, reread=40 + k + 5) for k in range(8)}
+    run = make_run(THOUGHT, 0, probes=probes, prompt_tokens=40)
     outcome = replay(run, Curious(Boundary.LINE, 2), channel="reasoning")
-    assert (2, 2 * 2, 2 * 50) == (outcome.probes, outcome.usage.probed, outcome.usage.reread)
-    assert outcome.tokens == outcome.usage.generated
+    assert (2, 2 * 2, 49 + 52) == (outcome.probes, outcome.usage.probed, outcome.usage.reread)
+    assert outcome.tokens + 5 == outcome.usage.generated
 
 
 def test_nobody_is_asked_once_the_thinking_is_over() -> None:
@@ -162,6 +167,56 @@ def test_what_was_not_recorded_is_not_guessed(policy: Policy, lack: str, message
     with pytest.raises(MissingEvidence, match=message):
         replay(run, policy)
     assert not replay(run, Never()).stopped
+
+
+class Reader(Curious):
+    """Reads more of a probe than its text."""
+
+    def __init__(self, need: Need) -> None:
+        super().__init__(Boundary.LINE, 1)
+        self.need = need
+
+    def needs(self) -> frozenset[Need]:
+        return super().needs() | {self.need}
+
+
+@pytest.mark.parametrize(
+    ("need", "probe", "message"),
+    [
+        (
+            "logprobs",
+            Probe("20", 1, 50, (), 0.1),
+            r"probes with logprobs, and run 0 of question 'q0' holds none.* a source that gives",
+        ),
+        (
+            "top_logprobs",
+            Probe("20", 1, 50, (-0.1,)),
+            r"probes with entropy, and run 0 of question 'q0' holds none.* from a local model",
+        ),
+    ],
+)
+def test_what_the_probes_do_not_hold_is_not_guessed(need: Need, probe: Probe, message: str) -> None:
+    """A rule that reads it is refused, alone or in another; one that reads texts is not."""
+    whole, blank = Probe("20", 1, 50, (-0.1,), math.nan), Probe("", 0, 50)
+    runs = [
+        make_run(THOUGHT, 0, probes={4: one, 7: blank}, logprobs=None, top_logprobs=None)
+        for one in (probe, whole)
+    ]
+    for policy in (Reader(need), Never() | Patience(Reader(need), 2)):
+        with pytest.raises(MissingEvidence, match=message):
+            replay(runs[0], policy, channel="reasoning")
+        replay(runs[1], policy, channel="reasoning")
+    assert replay(runs[0], Curious(Boundary.LINE, 1), channel="reasoning").stopped
+
+
+def test_a_need_of_the_run_is_none_of_its_probes() -> None:
+    """A signal reads the stream; the probes beside it may be without logprobs."""
+    probes = {k: Probe("20", 1, 50) for k in range(10)}
+    run = make_run(THOUGHT, 0, probes=probes)
+    signal = Threshold(MeanLogprob(3), at_most=-9)
+    assert replay(run, Curious(Boundary.LINE, 1) | signal, channel="reasoning").stopped
+    with pytest.raises(MissingEvidence, match="needs logprobs, and run 0"):
+        replay(replace(run, logprobs=None), Curious(Boundary.LINE, 1) | signal)
 
 
 def test_what_no_run_holds_is_refused() -> None:

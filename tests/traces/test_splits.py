@@ -68,6 +68,31 @@ def test_another_seed_is_another_split() -> None:
     assert split(runs, SHARES, 0) == split(runs, SHARES, 0) != split(runs, SHARES, 1)
 
 
+@pytest.mark.parametrize("sizes", [[342, 309, 246, 241, 225, 220, 154, 147, 116], [200] * 6])
+@pytest.mark.parametrize("shares", [{"choose": 0.5, "report": 0.5}, SHARES])
+def test_seeds_deal_few_large_families_in_different_ways(
+    sizes: list[int], shares: dict[str, float]
+) -> None:
+    """Which are together changes; how many runs a part has hardly does."""
+    runs = runs_of(sizes)
+    dealt = [split(runs, shares, seed) for seed in range(10)]
+    together = {
+        frozenset(frozenset(runs[n].family for n in part) for part in parts.values())
+        for parts in dealt
+    }
+    assert len(together) >= 5
+    for parts in dealt:
+        for name, share in shares.items():
+            assert abs(len(parts[name]) - share * len(runs)) <= max(sizes) / 2
+
+
+def test_no_part_is_left_empty_where_an_order_would_fill_it() -> None:
+    """The small family goes first to the large part in every second order."""
+    runs = runs_of([9, 1])
+    for seed in range(20):
+        assert [9, 1] == [len(part) for part in split(runs, {"a": 0.9, "b": 0.1}, seed).values()]
+
+
 def test_a_group_and_a_family_of_one_name_are_not_the_same() -> None:
     """Nor is a question."""
     runs = [replace(RUN, family="a"), replace(RUN, group="a"), replace(RUN, question_id="a")]

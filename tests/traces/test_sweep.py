@@ -34,6 +34,7 @@ from stopping_core.traces.columns import Columns
 from stopping_core.traces.evidence import MissingEvidence
 from stopping_core.traces.replay import replay
 from stopping_core.traces.run import Run
+from stopping_core.traces.stream import closing_tokens
 from stopping_core.traces.sweep import Cuts, cut
 from stopping_core.types import Boundary, Draft, Request, Verdict
 from tests.traces.made_runs import (
@@ -276,15 +277,26 @@ def test_a_check_has_no_place_in_the_thinking() -> None:
 
 
 def test_thinking_that_is_ended_is_answered_by_its_probe() -> None:
-    """The answer costs its own tokens, unless the policy has just paid for them."""
+    """It costs its own tokens, unless the policy has just paid for them, and the closing words."""
     free = cut(THOUGHTS, Foresighted(Boundary.LINE, 1))
     paid = cut(THOUGHTS, MaxTokens(7))
     assert free.stopped.any()
-    assert (free.generated == free.tokens).all()
-    at = np.flatnonzero(paid.stopped)
-    assert len(at)
-    probes = [THOUGHTS.probe(row) for row in paid.row[at]]
-    assert [probe.tokens for probe in probes] == (paid.generated - paid.tokens)[at].tolist()
+    for cuts in (free, paid):
+        at = np.flatnonzero(cuts.stopped)
+        assert len(at)
+        probes = [THOUGHTS.probe(row) for row in cuts.row[at]]
+        places = [
+            next(k for k, v in THOUGHTS.runs[number].probes.items() if v is probe)
+            for number, probe in zip(at.tolist(), probes, strict=True)
+        ]
+        closing = [
+            closing_tokens(THOUGHTS.runs[number], place)
+            for number, place in zip(at.tolist(), places, strict=True)
+        ]
+        assert any(closing)
+        answered = [0 if cuts is free else probe.tokens for probe in probes]
+        billed = (cuts.generated - cuts.tokens)[at]
+        assert np.add(closing, answered).tolist() == billed.tolist()
     assert [probe.reread for probe in probes] == paid.reread[at].tolist()
     assert [probe.text for probe in probes] == [paid.text(number) for number in at.tolist()]
 
@@ -293,6 +305,9 @@ def test_a_cut_inside_a_word_is_known() -> None:
     """The graders want to know it."""
     run = make_run(["The ", "art", "ist", " did"], 0)
     assert [True, False] == [cut(Columns([run]), MaxTokens(n)).open_end(0) for n in (2, 3)]
+    for reason, expected in (("length", True), ("stop", False)):
+        ended = Columns([replace(run, finish_reason=reason)])
+        assert [expected] * 2 == [cut(ended, rule).open_end(0) for rule in (Never(), MaxTokens(4))]
 
 
 def shorten(run: Run, length: int) -> Run:

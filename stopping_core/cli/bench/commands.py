@@ -83,7 +83,8 @@ def bench(
 
     Every published rule, the profiles and your own policies cut the same runs. For each level the
     setting that saves most while it loses at most so many points is chosen on half of the
-    questions, and reported on the other half. Questions about one passage stay together.
+    questions, and reported on the other half. Questions of one family (an article, a kind of
+    problem) stay together, and are what the 95% intervals draw again.
 
     Writes table.json (a row a policy and level), table.md, frontier.png and report.html, which
     needs no network and shows single runs as well.

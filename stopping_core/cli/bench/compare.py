@@ -13,7 +13,7 @@ from stopping_core.cli.bench.candidates import Candidate, candidates
 from stopping_core.cli.bench.frontier import curve
 from stopping_core.cli.bench.scores import Mask, Scores
 from stopping_core.cli.bench.section import Section, leaders, ranked
-from stopping_core.cli.bench.sweeping import Material, channel_of, every_of, extract, sweep
+from stopping_core.cli.bench.sweeping import Material, channel_of, ended, every_of, extract, sweep
 from stopping_core.cli.bench.table import (
     Halves,
     Swept,
@@ -24,12 +24,16 @@ from stopping_core.cli.bench.table import (
     capture,
 )
 from stopping_core.cli.bench.votes import Ballot, sweep_votes
+from stopping_core.costs import LOCAL, REGIMES
 from stopping_core.policies.baselines import SampleRule
 from stopping_core.resampling import GroupBootstrap
 from stopping_core.traces.columns import Columns
 from stopping_core.traces.oracle import oracle
 from stopping_core.traces.run import Run, Trace
 from stopping_core.traces.splits import split
+
+FOLDS = 4
+"""Of the choosing runs, to fit rules on some and see what they do on the others."""
 
 TARGET = 38.0
 """Percent: the saving at which the literature quotes what the usual rules lose."""
@@ -65,11 +69,14 @@ class Choices:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """Some runs, or one run for each question, split into those to choose on and to report on."""
+    """Some runs, or one run for each question, split into those to choose on and to report on.
+
+    The former are dealt out to folds, for rules that are fitted.
+    """
 
     runs: Sequence[Run]
     halves: Halves
-    fit: Mask
+    folds: tuple[Mask, ...]
     notes: tuple[str, ...]
 
 
@@ -95,9 +102,9 @@ def compare_runs(
     columns = Columns(
         trace.runs, channel=channel, tags=header.reasoning_tags, every=every_of(trace)
     )
-    part = _divide(trace.runs, choices)
-    material = Material(columns, part.halves, part.fit)
-    best = oracle(columns)
+    part = _divide(trace.runs, np.array([ended(run) for run in trace.runs]), choices)
+    material = Material(columns, part.halves, part.folds)
+    best = {name: oracle(columns, regime=regime) for name, regime in REGIMES.items()}
     single = [one for one in entered if header.samples == 1 or not _draws(one)]
     extract(single, material)
     swept = []
@@ -117,11 +124,11 @@ def compare_runs(
         bound(best, material.full, part.halves),
     )
     rows = section.rows
-    policies = inspected.shown(single, rows, list(ranked(rows)))
+    policies = inspected.shown(swept, rows, list(ranked(rows)))
     numbers = inspected.spread(
         _changed(swept, rows, material), np.flatnonzero(part.halves.report).tolist(), choices.shown
     )
-    runs = inspected.inspect(numbers, policies, material, best)
+    runs = inspected.inspect(numbers, policies, material, best[LOCAL.name])
     return replace(
         section,
         inspected=runs,
@@ -139,7 +146,7 @@ def compare_votes(
 ) -> Section:
     """Draw samples of each question by every rule that does, against the vote over all of them."""
     ballot = Ballot.of(trace)
-    part = _divide(ballot.firsts, choices)
+    part = _divide(ballot.firsts, ballot.ended, choices)
     full = ballot.full()
     swept = []
     for candidate in entered:
@@ -154,7 +161,7 @@ def _draws(candidate: Candidate) -> bool:
     return bool(candidate.settings) and isinstance(candidate.settings[0], SampleRule)
 
 
-def _divide(runs: Sequence[Run], choices: Choices) -> Part:
+def _divide(runs: Sequence[Run], ended: Mask, choices: Choices) -> Part:
     """Split runs by family; where there is only one, choose and report on the same."""
     notes = []
     try:
@@ -162,24 +169,36 @@ def _divide(runs: Sequence[Run], choices: Choices) -> Part:
     except ValueError as error:
         parts = {"choose": list(range(len(runs))), "report": list(range(len(runs)))}
         notes.append(f"settings are chosen on the runs that they are reported on: {error}")
-    choosing = [runs[number] for number in parts["choose"]]
-    try:
-        inner = split(choosing, {"fit": 0.5, "choose": 0.5}, choices.seed)["fit"]
-    except ValueError:
-        inner = []
-    fit = np.zeros(len(runs), dtype=np.bool_)
-    fit[[parts["choose"][number] for number in inner]] = True
-    masks = {name: np.zeros(len(runs), dtype=np.bool_) for name in parts}
-    for name, numbers in parts.items():
-        masks[name][numbers] = True
-    groups = [runs[number].group or runs[number].question_id for number in parts["report"]]
+    masks = {name: _mask(numbers, len(runs)) for name, numbers in parts.items()}
+    families = [_family(runs[number]) for number in parts["report"]]
     bootstrap = None
     try:
-        bootstrap = GroupBootstrap(groups, resamples=choices.resamples, seed=choices.seed)
+        bootstrap = GroupBootstrap(families, resamples=choices.resamples, seed=choices.seed)
     except ValueError as error:
         notes.append(f"no interval can be given: {error}")
-    halves = Halves(masks["choose"], masks["report"], len(set(groups)), bootstrap)
-    return Part(runs, halves, fit, tuple(notes))
+    halves = Halves(masks["choose"], masks["report"], ended, len(set(families)), bootstrap)
+    return Part(runs, halves, _fold(runs, parts["choose"], choices.seed), tuple(notes))
+
+
+def _fold(runs: Sequence[Run], choosing: Sequence[int], seed: int) -> tuple[Mask, ...]:
+    """Deal the choosing runs out to folds by family; to none where there is one family."""
+    some = [runs[number] for number in choosing]
+    count = min(FOLDS, len(set(map(_family, some))))
+    if count < 2:
+        return ()
+    folds = split(some, {f"{number}": 1 / count for number in range(count)}, seed)
+    return tuple(_mask([choosing[i] for i in fold], len(runs)) for fold in folds.values())
+
+
+def _mask(numbers: Sequence[int], length: int) -> Mask:
+    mask = np.zeros(length, dtype=np.bool_)
+    mask[list(numbers)] = True
+    return mask
+
+
+def _family(run: Run) -> str:
+    """What a split keeps whole is what is drawn again."""
+    return run.family or run.group or run.question_id
 
 
 def _section(
@@ -238,6 +257,8 @@ def _facts(trace: Trace, part: Part, full: Scores) -> dict[str, Any]:
         "holds": [name for name, held in _HELD.items() if all(map(held, trace.runs))],
         "n": len(runs),
         "groups": len({run.group or run.question_id for run in runs}),
+        "families": len(set(map(_family, runs))),
+        "capped": _capped(trace),
         "choose": int(halves.choose.sum()),
         "report": int(halves.report.sum()),
         "tokens": int(full.generated.sum()),
@@ -245,12 +266,21 @@ def _facts(trace: Trace, part: Part, full: Scores) -> dict[str, Any]:
     }
 
 
+def _capped(trace: Trace) -> dict[str, float]:
+    """Give the share of the runs that came to the cap, and of the tokens that they have."""
+    lengths = np.array([len(run) for run in trace.runs])
+    capped = np.array([not ended(run) for run in trace.runs])
+    tokens = lengths[capped].sum() / max(1, lengths.sum())
+    return {"runs": round(100 * float(capped.mean()), 3), "tokens": round(100 * float(tokens), 3)}
+
+
 def _about(file: str, kind: str, facts: dict[str, Any]) -> str:
     holds = ", ".join(facts["holds"]) or "text alone"
     what = "runs" if kind == "runs" else "questions"
     acts = f"Policies act on the {facts['channel']}. " if kind == "runs" else ""
     return (
-        f"{file}: {facts['n']} {what} in {facts['groups']} groups, {facts['tokens']} tokens, "
+        f"{file}: {facts['n']} {what} in {facts['groups']} groups of {facts['families']} families, "
+        f"{facts['tokens']} tokens, "
         f"{facts['right']} right by {' and '.join(facts['grader'])}. Settings are chosen on "
         f"{facts['choose']} {what} and reported on {facts['report']}. {acts}The file holds "
         f"{holds}."

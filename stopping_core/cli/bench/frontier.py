@@ -37,7 +37,7 @@ class Curve:
         settings: From safe to cheap.
         chosen: What each does on the choosing runs.
         reported: What each does on the reported runs.
-        leads: Whether no policy does better at one of the levels, or hardly.
+        leads: Whether no policy that holds one of the levels saves more at it, or hardly.
     """
 
     policy: str
@@ -51,6 +51,15 @@ class Curve:
     def color(self) -> str:
         """The colour of its tier."""
         return COLORS.get(self.tier, _OTHER)
+
+    @property
+    def line(self) -> list[int]:
+        """The settings that no other of them beats on the reported runs either, in order.
+
+        Only these are connected: a line through all would run backwards wherever the two halves
+        disagree. The others are drawn, faint.
+        """
+        return front(self.reported)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,9 +118,22 @@ def _draw(axes: Axes, panel: Panel, widest: float, levels: Sequence[float]) -> N
             axes.axvline(level, color="0.8", linewidth=0.8, linestyle=":", zorder=0)
     ends = []
     for one in sorted(panel.curves, key=lambda one: one.leads):
-        points = [(p.lost, p.saving) for p in one.reported]
+        points = [(p.lost, p.saving) for p in (one.reported[number] for number in one.line)]
+        beaten = [p for number, p in enumerate(one.reported) if number not in one.line]
         axes.plot(
-            *zip(*points, strict=True),
+            [p.lost for p in beaten],
+            [p.saving for p in beaten],
+            color=one.color,
+            linestyle="none",
+            marker="o",
+            markersize=3,
+            markeredgewidth=0,
+            alpha=0.3 if one.leads else 0.12,
+            zorder=1,
+        )
+        axes.plot(
+            [x for x, _ in points],
+            [y for _, y in points],
             color=one.color,
             linewidth=2.4 if one.leads else 0.9,
             marker="o",
@@ -119,7 +141,7 @@ def _draw(axes: Axes, panel: Panel, widest: float, levels: Sequence[float]) -> N
             alpha=1.0 if one.leads else 0.4,
             zorder=3 if one.leads else 2,
         )
-        if one.leads:
+        if one.leads and points:
             ends.append((_end(points, widest), one))
     inside = (p.saving for one in panel.curves for p in one.reported if p.lost <= widest)
     top = max([40.0, *inside, *(y for (_, y), _ in ends)])

@@ -8,13 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from stopping_core.cli.bench.candidates import Candidate
 from stopping_core.cli.bench.scores import GradeBook
-from stopping_core.cli.bench.sweeping import Material, Unfit, fitted
+from stopping_core.cli.bench.sweeping import Material
+from stopping_core.cli.bench.table import Swept
 from stopping_core.policies import Policy
-from stopping_core.policies.baselines import Fitted
+from stopping_core.protocols import CompletenessCheck
 from stopping_core.traces.columns import Columns
-from stopping_core.traces.evidence import MissingEvidence
 from stopping_core.traces.oracle import Oracle
 from stopping_core.traces.replay import Outcome, replay
 from stopping_core.traces.run import Floats, Run
@@ -32,24 +31,24 @@ class Shown:
     """A policy at one setting, whose cuts the report shows."""
 
     label: str
-    candidate: Candidate
-    setting: str
+    rule: Policy
+    check: CompletenessCheck | None
 
 
 def shown(
-    candidates: Sequence[Candidate], rows: Sequence[dict[str, Any]], order: Sequence[str]
+    swept: Sequence[Swept], rows: Sequence[dict[str, Any]], order: Sequence[str]
 ) -> list[Shown]:
     """Name the settings that were chosen, each once, with the levels that it was chosen for."""
-    by_title = {candidate.policy: candidate for candidate in candidates}
+    by_title = {one.policy: one for one in swept}
     levels: dict[tuple[str, str], list[str]] = {}
     for row in rows:
         if row["stops"]:
             levels.setdefault((row["policy"], row["setting"]), []).append(f"{row['level']:g}")
     chosen = sorted(levels, key=lambda key: order.index(key[0]))
     return [
-        Shown(f"{title}, lost <= {', '.join(levels[title, setting])}: {setting}", one, setting)
+        Shown(f"{title}, lost <= {', '.join(levels[title, setting])}: {setting}", rule, one.check)
         for title, setting in chosen
-        if isinstance((one := by_title[title]).settings[0], Policy)
+        if isinstance(rule := (one := by_title[title]).rules[one.settings.index(setting)], Policy)
     ]
 
 
@@ -70,7 +69,6 @@ def inspect(
     numbers: Sequence[int], policies: Sequence[Shown], material: Material, oracle: Oracle
 ) -> list[dict[str, Any]]:
     """Write some runs out for the report, with the cut of each policy."""
-    rules = [_rule(one, material) for one in policies]
     columns, book = material.columns, material.book
     found = []
     for number in numbers:
@@ -87,10 +85,7 @@ def inspect(
                 **{signal: _values(getattr(run, name)) for signal, name in _SIGNALS.items()},
                 "oracle": int(oracle.tokens[number]),
                 "probes": _probes(number, run, book),
-                "cuts": [
-                    None if rule is None else _cut(rule, one, number, columns, book)
-                    for rule, one in zip(rules, policies, strict=True)
-                ],
+                "cuts": [_cut(one, number, columns, book) for one in policies],
             }
         )
     return found
@@ -101,28 +96,17 @@ def signals(runs: Sequence[dict[str, Any]]) -> list[str]:
     return [signal for signal in _SIGNALS if any(run[signal] is not None for run in runs)]
 
 
-def _rule(one: Shown, material: Material) -> Policy | None:
-    rule = one.candidate.settings[one.candidate.labels.index(one.setting)]
-    try:
-        policy: Policy = fitted(rule, material) if isinstance(rule, Fitted) else rule
-    except (MissingEvidence, Unfit):
-        return None
-    return policy
-
-
-def _cut(
-    rule: Policy, one: Shown, number: int, columns: Columns, book: GradeBook
-) -> dict[str, Any]:
+def _cut(one: Shown, number: int, columns: Columns, book: GradeBook) -> dict[str, Any]:
     outcome = replay(
         columns.runs[number],
-        rule,
+        one.rule,
         channel=columns.channel,
         tags=columns.tags,
         every=columns.every,
-        check=one.candidate.check,
+        check=one.check,
     )
     text, row = outcome.text, _row(outcome, number, columns)
-    open_end = row is not None and columns.open_end(row)
+    open_end = columns.full_open_end(number) if row is None else columns.open_end(row)
     return {
         "stopped": outcome.stopped,
         "at": len(columns.runs[number]) if row is None else int(columns.place[row]),

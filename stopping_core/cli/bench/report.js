@@ -29,10 +29,15 @@ const percent = (value) => (value === null ? "unknown" : `${value.toFixed(1)}%`)
 const plain = (text) => text.replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;");
 
 function drawFrontier(file, place) {
+  // The settings of the line, then the others, each behind a gap: null ends a line.
+  const drawn = (curve) => {
+    const rest = curve.points.filter((_, i) => !curve.line.includes(i));
+    return [...curve.line.map((i) => curve.points[i]), ...rest.flatMap((p) => [null, p])];
+  };
   const traces = file.curves.map((curve) => ({
-    x: curve.points.map((p) => p.lost),
-    y: curve.points.map((p) => p.saving),
-    text: curve.points.map((p) =>
+    x: drawn(curve).map((p) => p && p.lost),
+    y: drawn(curve).map((p) => p && p.saving),
+    text: drawn(curve).map((p) => p &&
       `<b>${plain(curve.policy)}</b><br>${plain(p.setting)}<br>report: saving ${percent(p.saving)}, lost ${p.lost.toFixed(2)}, gained ${p.gained.toFixed(2)}` +
       `<br>choose: saving ${percent(p.choose_saving)}, lost ${p.choose_lost.toFixed(2)}`),
     name: plain(curve.policy),
@@ -40,7 +45,10 @@ function drawFrontier(file, place) {
     legendgrouptitle: { text: plain(curve.tier) },
     mode: "lines+markers",
     line: { color: curve.color, width: curve.leads ? 3 : 1.2 },
-    marker: { size: curve.leads ? 8 : 5 },
+    marker: {
+      size: curve.leads ? 8 : 5,
+      opacity: drawn(curve).map((_, i) => (i < curve.line.length ? 1 : 0.25)),
+    },
     opacity: curve.leads ? 1 : 0.55,
     hovertemplate: "%{text}<extra></extra>",
   }));

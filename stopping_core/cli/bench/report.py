@@ -13,7 +13,7 @@ from plotly.offline import get_plotlyjs
 
 from stopping_core.cli.bench.frontier import widest
 from stopping_core.cli.bench.section import Section, color
-from stopping_core.cli.bench.words import details, full_runs, summary
+from stopping_core.cli.bench.words import at_saving, capped, details, full_runs, regimes, summary
 
 
 def write(
@@ -37,7 +37,7 @@ def write(
         lstrip_blocks=True,
     )
     page = environment.get_template("report.html.jinja").render(
-        files=[_file(section, levels) for section in sections],
+        files=[_file(section, levels, target) for section in sections],
         levels=[f"{level:g}" for level in levels],
         target=f"{target:g}",
         seeds=seeds,
@@ -58,17 +58,21 @@ def _own(name: str) -> Markup:
     return Markup((resources.files("stopping_core.cli.bench") / name).read_text("utf-8"))
 
 
-def _file(section: Section, levels: Sequence[float]) -> dict[str, Any]:
+def _file(section: Section, levels: Sequence[float], target: float) -> dict[str, Any]:
     reached = [row for row in section.at_saving if row["stops"]]
     names, lines = details(reached, "")
     every_name, every_line = details(section.rows, "level")
     lines_by_level = summary(section, levels)
+    level, titles, by_regime = regimes(section, levels)
     return {
         "title": section.title,
         "about": section.about,
         "notes": section.notes,
         "caption": _caption(section),
+        "capped": capped(section),
         "full": full_runs(section),
+        "regimes": {"level": f"{level:g}", "names": titles, "lines": by_regime},
+        "mixed": at_saving(target),
         "summary": lines_by_level,
         "remarks": [line for line in lines_by_level if line["note"]],
         "operating": {"names": names, "lines": lines} if reached else None,
@@ -80,7 +84,9 @@ def _file(section: Section, levels: Sequence[float]) -> dict[str, Any]:
 
 def _caption(section: Section) -> str:
     row, what = section.rows[0], "runs" if section.kind == "runs" else "questions"
-    said = f"{row['n']} reported {what} in {row['groups']} groups; in full: {full_runs(section)}."
+    said = (
+        f"{row['n']} reported {what} of {row['families']} families; in full: {full_runs(section)}."
+    )
     if section.oracle is not None:
         said += f" An oracle that knows the gold answer saves {section.oracle['saving']:.1f}%."
     return said
@@ -107,6 +113,7 @@ def _data(section: Section) -> dict[str, Any]:
                         one.settings, one.chosen, one.reported, strict=True
                     )
                 ],
+                "line": one.line,
             }
             for one in section.curves
         ],

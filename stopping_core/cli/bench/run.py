@@ -20,6 +20,7 @@ from rich.table import Table
 
 from stopping_core.cli.bench import report
 from stopping_core.cli.bench.compare import (
+    FOLDS,
     TARGET,
     Choices,
     compare_runs,
@@ -28,7 +29,7 @@ from stopping_core.cli.bench.compare import (
 )
 from stopping_core.cli.bench.frontier import draw
 from stopping_core.cli.bench.section import Section
-from stopping_core.cli.bench.words import markdown, summary
+from stopping_core.cli.bench.words import OVER, markdown, summary
 from stopping_core.costs import REGIMES
 from stopping_core.traces.run import Trace
 from stopping_core.traces.store import read_trace
@@ -36,7 +37,7 @@ from stopping_core.traces.store import read_trace
 FAILURES = (ValueError, OSError, ImportError)
 """What is told in a line: a mistake in the call, a file that is not what it should be."""
 
-VERSION = 1
+VERSION = 2
 """Of the layout of ``table.json``."""
 
 _DECIDING = ("numpy", "pyarrow", "scikit-learn", "stopping-core")
@@ -145,8 +146,8 @@ def _table(
         "levels": list(choices.levels),
         "target": TARGET,
         "seeds": seeds,
-        "splits": {"choose": 0.5, "report": 0.5, "by": "family"},
-        "bootstrap": {"resamples": choices.resamples, "confidence": 0.95, "by": "group"},
+        "splits": {"choose": 0.5, "report": 0.5, "by": "family", "folds": FOLDS},
+        "bootstrap": {"resamples": choices.resamples, "confidence": 0.95, "by": "family"},
         "regimes": {
             name: {"input": one.input, "cached": one.cached, "output": one.output}
             for name, one in REGIMES.items()
@@ -178,7 +179,7 @@ def _show(console: Console, section: Section, levels: Sequence[float]) -> None:
     for level in levels:
         table.add_column(f"lost <= {level:g}", justify="right")
     for line in summary(section, levels):
-        cells = [cell["saving"] for cell in line["cells"]]
+        cells = [cell["saving"] + (f" {OVER}" if cell["over"] else "") for cell in line["cells"]]
         table.add_row(escape(line["policy"]), line["tier"], *cells)
     console.print(table)
     for note in section.notes:

@@ -54,7 +54,10 @@ class Section:
 
 
 def ranked(rows: Sequence[dict[str, Any]]) -> dict[str, dict[float, dict[str, Any]]]:
-    """Gather the rows of each policy by level; the policy that saves most over all levels first."""
+    """Gather the rows of each policy by level; the policy that saves most over all levels first.
+
+    A saving counts only where the level held on the reported runs.
+    """
     by_policy: dict[str, dict[float, dict[str, Any]]] = {}
     for row in rows:
         by_policy.setdefault(row["policy"], {})[row["level"]] = row
@@ -62,15 +65,21 @@ def ranked(rows: Sequence[dict[str, Any]]) -> dict[str, dict[float, dict[str, An
 
 
 def _rank(rows: Iterable[dict[str, Any]]) -> tuple[bool, float]:
-    savings = [row["saving"] for row in rows]
-    return None in savings, -sum(saving or 0.0 for saving in savings)
+    rows = list(rows)
+    savings = [row["saving"] for row in rows if held(row)]
+    return any(row["saving"] is None for row in rows), -sum(savings)
+
+
+def held(row: dict[str, Any]) -> bool:
+    """Say whether a policy was tried, and lost no more than the level where it is reported."""
+    return row["lost"] is not None and row["lost"] <= row["level"] + 1e-9
 
 
 def leaders(rows: Sequence[dict[str, Any]]) -> list[str]:
-    """Name the policies that save most at some level, the two best of each."""
+    """Name the policies that save most at some level and hold it, the two best of each."""
     found: dict[str, None] = {}
     for level in dict.fromkeys(row["level"] for row in rows):
-        here = [row for row in rows if row["level"] == level and (row["saving"] or 0) > 0]
+        here = [row for row in rows if row["level"] == level and held(row) and row["saving"] > 0]
         here.sort(key=lambda row: -row["saving"])
         found.update(dict.fromkeys(row["policy"] for row in here[:_MARGIN]))
     return list(found)

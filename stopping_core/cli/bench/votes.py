@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from stopping_core.cli.bench.candidates import Candidate
-from stopping_core.cli.bench.scores import NAMES, GradeBook, Grades, Mask, Scores, add_up
+from stopping_core.cli.bench.scores import NAMES, Floats, GradeBook, Grades, Mask, Scores, add_up
+from stopping_core.cli.bench.sweeping import ended
 from stopping_core.cli.bench.table import Swept
 from stopping_core.policies.baselines import Drawn, Sample, SampleRule, VoteOfN, draw
 from stopping_core.traces.evidence import MissingEvidence
@@ -26,6 +27,7 @@ class Ballot:
         answers: Their texts, without reasoning.
         book: Grades texts against the question's gold.
         recorded: Samples a question; of the question with the fewest.
+        ended: Whether all samples of each question came to their own end.  # (questions,)
     """
 
     firsts: tuple[Run, ...]
@@ -33,6 +35,7 @@ class Ballot:
     answers: tuple[tuple[str, ...], ...]
     book: GradeBook
     recorded: int
+    ended: Mask
 
     @classmethod
     def of(cls, trace: Trace) -> Ballot:
@@ -49,10 +52,20 @@ class Ballot:
             tuple(tuple(answer_of(run, tags) for run in runs) for runs in gathered),
             GradeBook(firsts),
             min(map(len, gathered)),
+            np.array([all(map(ended, runs)) for runs in gathered]),
         )
 
+    @property
+    def tokens(self) -> Floats:
+        """Output tokens of all samples that every question has.  # (questions,)."""
+        kept = (samples[: self.recorded] for samples in self.samples)
+        return np.array([sum(one.tokens for one in some) for some in kept], dtype=np.float64)
+
     def full(self) -> Scores:
-        """Vote over all samples that every question has: the rules are measured against it."""
+        """Vote over all samples that every question has: the rules are measured against it.
+
+        They are drawn in one request, which reads the prompt once.
+        """
         return self.scores(self.drawn(VoteOfN(self.recorded)))
 
     def drawn(self, rule: SampleRule) -> list[Drawn]:
@@ -73,7 +86,7 @@ class Ballot:
             generated=np.array([usage.generated for usage in usages], dtype=np.float64),
             probed=np.zeros(len(usages)),
             reread=np.array([usage.reread for usage in usages], dtype=np.float64),
-            stopped=np.array([one.samples < self.recorded for one in drawn]),
+            stopped=np.array([one.usage.generated for one in drawn]) < self.tokens,
             grades={name: np.array([getattr(one, name) for one in grades]) for name in NAMES},
         )
 

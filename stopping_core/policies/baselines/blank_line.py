@@ -30,5 +30,5 @@ class BlankLine(Ends):
 
     @classmethod
     def grid(cls) -> tuple[Self, ...]:
-        """Return one to four paragraphs."""
-        return tuple(cls(count) for count in (1, 2, 3, 4))
+        """Return one to twelve paragraphs."""
+        return tuple(cls(count) for count in range(1, 13))

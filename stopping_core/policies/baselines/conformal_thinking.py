@@ -48,6 +48,9 @@ class Thresholds:
         lower: NDArray[np.float64] = self.high * (1.0 + half) / 2.0
         return lower
 
+    def __repr__(self) -> str:
+        return f"Thresholds({self.upper:.4g}, {self.slope:g}, {self.middle:g}, {self.high:.4g})"
+
 
 class ConformalThinking(Policy):
     """Stops where a confidence is above an upper threshold, or below a rising lower one.

@@ -118,11 +118,12 @@ class Cusum(Policy):
 
     @classmethod
     def grid(cls) -> tuple[Self, ...]:
-        """Return thresholds, drifts and warm-ups for outputs of 20 to 400 tokens."""
-        thresholds = (1.0, 2.0, 3.0, 5.0, 8.0, 12.0, 20.0)
+        """Return thresholds from 1 to 80, and drifts and warm-ups for outputs of 20 to 400."""
+        low = (1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 10.0)
+        high = (12.0, 14.0, 17.0, 20.0, 24.0, 28.0, 33.0, 40.0, 47.0, 56.0, 67.0, 80.0)
         starts = ((0.5, 16), (0.25, 16), (0.0, 16), (0.5, 8), (0.25, 8))
         first = cls()
-        rest = ((t, *start) for start in starts for t in thresholds)
+        rest = ((t, *start) for start in starts for t in (*low, *high))
         return first, *(cls(*setting) for setting in rest if setting != (5.0, 0.5, 16))
 
     def decide(self, checkpoint: Checkpoint) -> Decision:

@@ -108,6 +108,12 @@ class DeepConf(SampleRule):
         weights = tally((s.answer, low) for s, low, whole in complete if whole).values()
         return not weights or max(weights) < self.consensus * sum(weights)
 
+    def batch(self) -> int:
+        return max(1, self.warmup - len(self.taken))
+
+    def complete(self) -> list[bool]:
+        return self._complete
+
     def take(self, sample: Sample) -> int:
         """Take the next sample; return the output tokens that were generated of it.
 

@@ -62,6 +62,9 @@ class DeepConfOffline(SampleRule):
     def more(self) -> bool:
         return len(self.taken) < self.samples
 
+    def batch(self) -> int:
+        return self.samples - len(self.taken)
+
     def take(self, sample: Sample) -> int:
         """Take the next sample; return the output tokens that were generated of it.
 

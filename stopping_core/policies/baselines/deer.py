@@ -44,6 +44,9 @@ class Deer(Judging):
         at: Where to ask in place of transitions: boundaries of this kind, or every so many tokens.
         mean: How to average the probabilities.
         checks: The most probes a stream, >= 1.
+        keep_first: Whether the first token counts too. It is left out because with the original's
+            probe it opens the answer's box; where the probe ends in "The answer is" it is the
+            answer's first digit, or its only one.
 
     References:
         Yang et al. (2025), Dynamic Early Exit in Reasoning Models. arXiv:2504.15895.
@@ -59,6 +62,7 @@ class Deer(Judging):
         at: Boundary | int | None = None,
         mean: Literal["arithmetic", "geometric"] = "arithmetic",
         checks: int = 10,
+        keep_first: bool = False,
     ) -> None:
         if not 0 < threshold < 1:
             raise ValueError(f"threshold must be in (0, 1), got {threshold}")
@@ -71,12 +75,16 @@ class Deer(Judging):
         self.transitions = MarkerWords(words) if at is None else None
         self.mean = mean
         self.checks = checks
+        self.keep_first = keep_first
         self._checked = 0
         self._turns_seen = 0.0
 
     @classmethod
     def grid(cls) -> tuple[Self, ...]:
-        """Return both means and thresholds from 0.8 to 0.999, at transitions and at boundaries."""
+        """Return both means and thresholds from 0.8 to 0.999, at transitions and at boundaries.
+
+        At lines also with the first token kept.
+        """
         thresholds = (0.95, 0.8, 0.9, 0.98, 0.99, 0.999)
         wider = ("Wait", "Alternatively", "Hmm", "But")
         return (
@@ -88,6 +96,7 @@ class Deer(Judging):
                 for at in (Boundary.PARAGRAPH, Boundary.LINE, 16)
                 for threshold in thresholds
             ),
+            *(cls(threshold, at=Boundary.LINE, keep_first=True) for threshold in thresholds),
         )
 
     def reset(self, request: Request) -> None:
@@ -134,7 +143,7 @@ class Deer(Judging):
         return self._turns_seen > before
 
     def _judge(self, probe: Probe) -> bool:
-        logprobs = probe.logprobs[1:TRIAL_TOKENS]
+        logprobs = probe.logprobs[0 if self.keep_first else 1 : TRIAL_TOKENS]
         if not logprobs:
             return False
         if self.mean == "geometric":
@@ -145,4 +154,5 @@ class Deer(Judging):
         where = (
             f"{self.transitions.words}" if self.transitions is not None else f"at={self._place()}"
         )
-        return f"Deer({self.threshold}, {where}, mean={self.mean!r}, checks={self.checks})"
+        kept = ", keep_first=True" if self.keep_first else ""
+        return f"Deer({self.threshold}, {where}, mean={self.mean!r}, checks={self.checks}{kept})"

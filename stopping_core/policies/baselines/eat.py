@@ -74,7 +74,7 @@ class Eat(Judging):
         )
 
     def needs(self) -> frozenset[Need]:
-        return super().needs() | {"logprobs"}
+        return super().needs() | {"top_logprobs"}
 
     def _judge(self, probe: Probe) -> bool:
         if probe.entropy is None or not math.isfinite(probe.entropy):

@@ -52,6 +52,7 @@ class EndProbability(Policy):
     likely token of all. The probability before a token is known when that token comes, so the
     stopped text ends with one token too many; in-process it could be left out. Models that were
     not trained to end (the raw template) put next to nothing on their end, and the rule is silent.
+    Inside reasoning no model ends, so that a comparison on that channel leaves the rule out.
 
     Rule: after each token, stop if P(end of sequence) >= threshold. No published default; 0.5 is
     where ending is more likely than all else together. Needs ``end_probability``.
@@ -72,9 +73,10 @@ class EndProbability(Policy):
 
     @classmethod
     def grid(cls) -> tuple[Self, ...]:
-        """Return thresholds, equally spaced in their logarithm below one half."""
-        thresholds = (0.5, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.7)
-        return tuple(cls(threshold) for threshold in thresholds)
+        """Return thresholds, evenly in their logarithm up to 0.1, then every 0.025 up to a half."""
+        low = (float(f"{10 ** (step / 6 - 5):.2g}") for step in range(24))
+        middle = (step / 40 for step in range(4, 20))
+        return cls(), *(cls(t) for t in (*low, *middle, 0.55, 0.6, 0.65, 0.7, 0.8, 0.9))
 
     def decide(self, checkpoint: Checkpoint) -> Decision:
         highest = self.highest.value

@@ -52,5 +52,8 @@ class Esc(SampleRule):
         answers = {sample.answer for sample in self.taken[-self.window :]}
         return len(answers) > 1 or "" in answers
 
+    def batch(self) -> int:
+        return min(self.window, self.most - len(self.taken))
+
     def __repr__(self) -> str:
         return f"Esc({self.window}, {self.most})"

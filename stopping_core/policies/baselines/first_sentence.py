@@ -31,5 +31,5 @@ class FirstSentence(Ends):
 
     @classmethod
     def grid(cls) -> tuple[Self, ...]:
-        """Return one to six sentences."""
-        return tuple(cls(count) for count in (1, 2, 3, 4, 5, 6))
+        """Return one to twelve sentences."""
+        return tuple(cls(count) for count in range(1, 13))

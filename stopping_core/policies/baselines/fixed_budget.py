@@ -30,9 +30,9 @@ class FixedBudget(MaxTokens):
 
     @classmethod
     def grid(cls) -> tuple[Self, ...]:
-        """Return budgets for outputs of 20 to 400 tokens; 16, 32, 64, 128 and 256 among them."""
-        budgets = (64, 8, 16, 24, 32, 48, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384)
-        return tuple(cls(tokens) for tokens in budgets)
+        """Return every second budget up to 64, every fourth to 128, every eighth to 384."""
+        budgets = (*range(2, 64, 2), *range(68, 128, 4), *range(128, 385, 8))
+        return cls(), *(cls(tokens) for tokens in budgets)
 
     def __repr__(self) -> str:
         return f"FixedBudget({self.tokens})"

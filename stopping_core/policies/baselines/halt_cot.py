@@ -58,7 +58,8 @@ class HaltCot(Judging):
         )
 
     def needs(self) -> frozenset[Need]:
-        return super().needs() | {"logprobs"}
+        own: Need = "top_logprobs" if self.over == "first token" else "logprobs"
+        return super().needs() | {own}
 
     def _judge(self, probe: Probe) -> bool:
         if self.over == "first token":

@@ -66,9 +66,11 @@ class HighConfidence(Policy):
 
     @classmethod
     def grid(cls) -> tuple[Self, ...]:
-        """Return thresholds from a half to almost certain, over three windows."""
-        thresholds = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 0.999)
-        return cls(), *(cls(t, w) for w in (4, 8, 16) for t in thresholds if (t, w) != (0.95, 8))
+        """Return thresholds from 0.02 to almost certain, over windows of 1 to 32 tokens."""
+        low = (0.02, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.5)
+        high = (0.6, 0.7, 0.8, 0.85, 0.9, 0.95, 0.98, 0.99, 0.995, 0.999)
+        settings = ((t, w) for w in (1, 2, 4, 8, 16, 32) for t in (*low, *high))
+        return cls(), *(cls(t, w) for t, w in settings if (t, w) != (0.95, 8))
 
     def decide(self, checkpoint: Checkpoint) -> Decision:
         confidence = self.confidence.value

@@ -201,8 +201,14 @@ class LearnStop(Probing):
         return rows, features
 
     def __repr__(self) -> str:
-        fitted = "" if self.model is None else ", fitted"
-        return f"LearnStop({self.threshold}, at={self._place()}{fitted})"
+        return f"LearnStop({self.threshold}, at={self._place()}{self._model()})"
+
+    def _model(self) -> str:
+        """How the classifier is written in ``repr``: what each feature weighs."""
+        if self.model is None:
+            return ""
+        weights = ", ".join(f"{weight:.3g}" for weight in self.model.weights)
+        return f", intercept={self.model.intercept:.3g}, weights=({weights})"
 
 
 class _Trajectory:

@@ -42,9 +42,11 @@ class LowEntropy(Policy):
 
     @classmethod
     def grid(cls) -> tuple[Self, ...]:
-        """Return thresholds from almost certain to one bit and a half, over three windows."""
-        thresholds = (0.01, 0.03, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0)
-        return cls(), *(cls(t, w) for w in (4, 8, 16) for t in thresholds if (t, w) != (0.3, 8))
+        """Return thresholds from almost certain to 4 nats, over windows of 1 to 32 tokens."""
+        low = (0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6)
+        high = (0.7, 0.85, 1.0, 1.2, 1.5, 1.8, 2.2, 2.7, 3.3, 4.0)
+        settings = ((t, w) for w in (1, 2, 4, 8, 16, 32) for t in (*low, *high))
+        return cls(), *(cls(t, w) for t, w in settings if (t, w) != (0.3, 8))
 
     def decide(self, checkpoint: Checkpoint) -> Decision:
         entropy = self.entropy.value

@@ -32,5 +32,5 @@ class Newline(Ends):
 
     @classmethod
     def grid(cls) -> tuple[Self, ...]:
-        """Return one to eight lines."""
-        return tuple(cls(count) for count in (1, 2, 3, 4, 6, 8))
+        """Return one to twelve lines."""
+        return tuple(cls(count) for count in range(1, 13))

@@ -59,11 +59,12 @@ class Drawn:
 
     Args:
         answer: The answer that won the vote; ``""`` where no sample gave one.
-        winner: Place of the first sample that gave it, whose text may stand for it; None where
-            there is none.
+        winner: Place of the first complete sample that gave it, whose text may stand for it; None
+            where there is none.
         samples: Samples drawn.
         short: True where the rule wanted more samples than there were.
-        usage: What they cost. Samples after the first read the prompt again.
+        usage: What they cost. Each request after the first reads the prompt again; samples that
+            are drawn in one request share it.
     """
 
     answer: Key
@@ -89,6 +90,14 @@ class SampleRule(ABC):
     def more(self) -> bool:
         """Say whether to draw another sample."""
 
+    def batch(self) -> int:
+        """Return how many samples the next request draws, >= 1: as many as it surely wants."""
+        return 1
+
+    def complete(self) -> Sequence[bool]:
+        """Say of each sample taken whether it came to its own end."""
+        return [True] * len(self.taken)
+
     def take(self, sample: Sample) -> int:
         """Take the next sample; return the output tokens that were generated of it."""
         self.taken.append(sample)
@@ -108,20 +117,25 @@ def draw(rule: SampleRule, samples: Sequence[Sample]) -> Drawn:
     """Let a rule draw from recorded samples, in their order, until it has enough."""
     rule = copy.deepcopy(rule)
     generated: list[int] = []
+    requests, asked = 0, 0
     while rule.more() and len(generated) < len(samples):
+        if asked == len(generated):
+            asked += rule.batch()
+            requests += 1
         generated.append(rule.take(samples[len(generated)]))
     drawn, answer = len(generated), rule.vote()
-    answers = [sample.answer for sample in samples[:drawn]]
-    reads = [sample.prompt_tokens for sample in samples[:drawn]]
+    whole = zip(samples[:drawn], rule.complete(), strict=True)
+    gave = [number for number, (one, ended) in enumerate(whole) if ended and one.answer == answer]
+    prompt = samples[0].prompt_tokens if drawn else 0
     return Drawn(
         answer,
-        None if answer == "" else answers.index(answer),
+        None if answer == "" else next(iter(gave), None),
         drawn,
         rule.more(),
         Usage(
-            prompt=sum(reads[:1]),
+            prompt=prompt,
             generated=sum(generated),
-            reread=sum(reads[1:]),
+            reread=max(0, requests - 1) * prompt,
             retried=sum(generated[1:]),
             estimated=False,
         ),

@@ -80,12 +80,12 @@ class ThinkJustEnough(Policy):
 
     Rule: H = mean over tokens of -sum p log2 p, p from the top 20 logprobs scaled to sum to 1; stop
     if H <= tau; tau = mean H of runs that were right ("entropy mean", the conservative of four
-    ways). Thresholds were published per model, so there is no default to keep: ``fit`` takes it
-    from recorded runs. That H runs over all steps so far, and what ends a step, is from
-    description. Needs ``top_logprobs``.
+    ways). Thresholds were published per model, so there is no number to keep: ``fit`` takes it
+    from recorded runs, unless it is given. That H runs over all steps so far, and what ends a step,
+    is from description. Needs ``top_logprobs``.
 
     Args:
-        at_most: tau, bits, >= 0.
+        at_most: tau, bits, >= 0; None until it is fitted.
         at: What ends a step.
 
     References:
@@ -97,9 +97,11 @@ class ThinkJustEnough(Policy):
     tier: ClassVar[Tier] = "logprobs"
 
     def __init__(
-        self, at_most: float = 0.5, at: Boundary = Boundary.LINE | Boundary.PARAGRAPH
+        self,
+        at_most: float | None = None,
+        at: Boundary = Boundary.LINE | Boundary.PARAGRAPH,
     ) -> None:
-        if not (0.0 <= at_most < math.inf):
+        if at_most is not None and not (0.0 <= at_most < math.inf):
             raise ValueError(f"at_most must be in [0, inf), got {at_most}")
         self.at_most = at_most
         self.at = at
@@ -107,17 +109,22 @@ class ThinkJustEnough(Policy):
 
     @classmethod
     def grid(cls) -> tuple[Self, ...]:
-        """Return thresholds around those of small models, at lines and at sentences."""
-        thresholds = (0.5, 0.05, 0.1, 0.2, 0.3, 0.4, 0.7, 1.0, 1.5)
+        """Return the fitted threshold and fixed ones up to 4 bits, at lines and at sentences."""
+        low = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
+        high = (1.1, 1.2, 1.35, 1.5, 1.65, 1.8, 2.0, 2.2, 2.5, 3.0, 4.0)
         ends = (Boundary.LINE | Boundary.PARAGRAPH, Boundary.SENTENCE)
-        return tuple(cls(threshold, at) for at in ends for threshold in thresholds)
+        return tuple(cls(threshold, at) for at in ends for threshold in (None, *low, *high))
 
     def fit(self, columns: Columns, right: Mask) -> Self:
         """Return a copy with tau set to the mean entropy of the runs that were right at their end.
 
+        A rule whose threshold is given is returned as it is.
+
         Raises:
             ValueError: No run was right, or none has a reading.
         """
+        if self.at_most is not None:
+            return self
         ends = columns.starts[1:][np.diff(columns.starts) > 0] - 1
         reading = columns.reading(self.entropy)[ends]
         known = reading[right[ends] & ~np.isnan(reading)]
@@ -125,9 +132,12 @@ class ThinkJustEnough(Policy):
             raise ValueError("right must hold at the end of a run with an entropy, got none")
         return type(self)(float(known.mean()), self.at)
 
+    def reset(self, request: Request) -> None:
+        self._fitted()
+
     def decide(self, checkpoint: Checkpoint) -> Decision:
-        entropy = self.entropy.value
-        if checkpoint.boundary & self.at and entropy is not None and entropy <= self.at_most:
+        entropy, at_most = self.entropy.value, self._fitted()
+        if checkpoint.boundary & self.at and entropy is not None and entropy <= at_most:
             return Decision(True, "low entropy")
         return CONTINUE
 
@@ -135,11 +145,17 @@ class ThinkJustEnough(Policy):
         return (self.entropy,)
 
     def stops(self, columns: Columns) -> Stops:
-        low = columns.reading(self.entropy) <= self.at_most
+        low = columns.reading(self.entropy) <= self._fitted()
         return columns.stops(low & columns.at(self.at))
 
+    def _fitted(self) -> float:
+        if self.at_most is None:
+            raise ValueError(f"at_most must be fitted first, by fit(), got None: {self!r}")
+        return self.at_most
+
     def __repr__(self) -> str:
-        return f"ThinkJustEnough({self.at_most}, at={self.at.name})"
+        at_most = None if self.at_most is None else float(f"{self.at_most:.4g}")
+        return f"ThinkJustEnough({at_most}, at={self.at.name})"
 
 
 def _entropy(step: Step) -> float | None:

@@ -38,5 +38,8 @@ class VoteOfN(SampleRule):
     def more(self) -> bool:
         return len(self.taken) < self.samples
 
+    def batch(self) -> int:
+        return self.samples - len(self.taken)
+
     def __repr__(self) -> str:
         return f"VoteOfN({self.samples})"

@@ -8,7 +8,7 @@ ARGS ?=
 # Questions a template, and where the runs are kept: make bench-evidence DATA=squad.json QUESTIONS=1000
 QUESTIONS ?= 500
 EVIDENCE ?= build/evidence
-TESTBED := --model build/testbed --template testbed --probe-every 1
+TESTBED := --model build/testbed --template testbed --max-tokens 900 --threads 1 --batch 64
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -72,11 +72,12 @@ bench-evidence: $(VENV)/.dev build/testbed/testbed.json
 	@test -n "$(DATA)" || { echo "Name a SQuAD v1.1 file: make bench-evidence DATA=squad.json"; exit 2; }
 	for template in plain explain raw prefill; do \
 		$(BIN)/stopping record "$(DATA)" --template $$template --limit $(QUESTIONS) \
-			--out $(EVIDENCE)/$$template.parquet || exit; \
+			--max-tokens 256 --threads 1 --batch 64 --out $(EVIDENCE)/squad-$$template.parquet || exit; \
 	done
-	$(BIN)/stopping record build/testbed/questions.jsonl $(TESTBED) --out $(EVIDENCE)/testbed.parquet
-	$(BIN)/stopping record build/testbed/sampled.jsonl $(TESTBED) --out $(EVIDENCE)/testbed-sampled.parquet \
-		--samples 16 --temperature 0.8
+	$(BIN)/stopping record build/testbed/questions.jsonl $(TESTBED) --probe-every 1 \
+		--out $(EVIDENCE)/testbed.parquet
+	$(BIN)/stopping record build/testbed/sampled.jsonl $(TESTBED) --probe-every 8 \
+		--samples 16 --temperature 0.8 --out $(EVIDENCE)/testbed-sampled.parquet
 	$(BIN)/stopping bench $(EVIDENCE)/*.parquet --out $(EVIDENCE)/bench
 
 lint: $(VENV)/.dev

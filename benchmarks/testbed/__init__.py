@@ -1,0 +1,1 @@
+"""The synthetic testbed: a small reasoning model, trained from scratch on made-up problems."""

@@ -20,7 +20,7 @@ DEMO_PROJECTS := pyproject.toml integrations/langchain/pyproject.toml integratio
 PROJECTS := . integrations/langchain integrations/llama_index integrations/transformers
 
 COMPAT := requirements-compat.txt $(addsuffix /pyproject.toml,$(PROJECTS))
-COMPAT_TESTS := tests/core tests/faults tests/after_cut tests/integration_langchain tests/integration_llama_index tests/integration_transformers
+COMPAT_TESTS := tests/core tests/traces tests/baselines tests/cli/test_record.py tests/cli/test_bench.py tests/faults tests/after_cut tests/integration_langchain tests/integration_llama_index tests/integration_transformers
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test compat compat-oldest compat-newest bench bench-cut bench-replay bench-evidence testbed lint wheels clean
@@ -107,8 +107,8 @@ $(VENV)/.demo: $(VENV)/.created constraints.txt $(DEMO_PROJECTS)
 	@touch $@
 
 # What the tests need beside it: torch, transformers, test tools. Without a GPU, point pip at
-# reasoning-gym needs a C compiler: one of its packages has no wheel.
 # PyTorch's own index of CPU builds first: the default build brings gigabytes for the GPU.
+# reasoning-gym needs a C compiler: one of its packages has no wheel.
 $(VENV)/.dev: $(VENV)/.demo requirements-dev.txt integrations/transformers/pyproject.toml
 	@echo "Installing what the tests need into $(VENV), one to three minutes"
 	@$(INSTALL) --requirement requirements-dev.txt

@@ -340,7 +340,7 @@ def test_runs_that_are_never_right_or_empty_are_no_error(tmp_path: Path) -> None
         (["--levels", "nan"], "levels must be in [0, 100]"),
         (["--policy", "nowhere:at_all"], "policy must be an importable 'nowhere:at_all'"),
         (["--policy", "os:path"], "policy must name a Policy"),
-        (["--seed", "-1"], "greater than or equal to 0"),
+        (["--seed", "-1"], "--seed"),
     ],
 )
 def test_a_mistake_is_named(

@@ -39,7 +39,7 @@ class Recipe:
 
     Args:
         seed: Of the data, the weights and their order.
-        tokens: x
+        tokens: How many are trained on, the question's and padding left out.
         batch_tokens: Padded size of a batch.
         width, layers, heads, feed_forward: The model's shape.
         rate: Highest learning rate.

@@ -187,7 +187,7 @@ class Journal:
                 keys = _keys(fresh)
                 rows = [row for row, key in enumerate(keys) if key not in there]
                 rows.sort(key=lambda row: place[keys[row]])
-                tables.append(fresh.take(rows))
+                tables.append(fresh.take(pa.array(rows, pa.int64())))
         if not tables:
             self._clear()
             return 0

@@ -114,7 +114,10 @@ def with_header(table: pa.Table, header: Header) -> pa.Table:
 
 def save_table(path: str | Path, table: pa.Table) -> None:
     """Write a table to a file, whole or not at all."""
-    replace_file(Path(path), lambda stream: pq.write_table(table, stream, compression="zstd"))
+    replace_file(
+        Path(path),
+        lambda stream: pq.write_table(table, stream, compression="zstd", write_page_checksum=True),
+    )
 
 
 def replace_file(path: Path, write: Callable[[BinaryIO], object]) -> None:
@@ -145,7 +148,7 @@ def load_table(path: str | Path) -> tuple[pa.Table, Header]:
             raise ValueError(f"{path}: the file is empty")
         stream.seek(0)
         try:
-            table = pq.read_table(stream)
+            table = pq.read_table(stream, page_checksum_verification=True)
         except (pa.ArrowException, OSError) as error:
             raise ValueError(f"{path}: not a Parquet file, or a damaged one: {error}") from error
     header = _read_header(path, table.schema.metadata or {})

@@ -126,7 +126,7 @@ def test_failed_is_left_for_later(asked: list[str | Path], tmp_path: Path) -> No
 
     with CountingServer(script, delay=0) as server:
         status, said = record(*asked, *at(server))
-        assert (status, "not recorded: 'q1', sample 0: BadRequestError" in said) == (0, True)
+        assert (status, "not recorded: 'q1', sample 0: BadRequestError" in said) == (1, True)
         assert sorted(runs(tmp_path)) == ["q0", "q2"]
         refusing = False
         assert record(*asked, *at(server))[0] == 0

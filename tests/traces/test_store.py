@@ -230,3 +230,18 @@ def test_damaged_files(tmp_path: Path, table: pa.Table) -> None:
         read_trace(path)
     with pytest.raises(FileNotFoundError):
         read_trace(tmp_path / "none")
+
+
+def test_flipped_bits(tmp_path: Path, table: pa.Table) -> None:
+    """A bit that rotted in any column is noticed, and not read as other data."""
+    whole = (tmp_path / "good").read_bytes()
+    path = tmp_path / "bad"
+    group = pq.read_metadata(tmp_path / "good").row_group(0)
+    for number in range(group.num_columns):
+        column = group.column(number)
+        start = column.dictionary_page_offset or column.data_page_offset
+        rotten = bytearray(whole)
+        rotten[start + column.total_compressed_size - 1] ^= 1
+        path.write_bytes(rotten)
+        with pytest.raises(ValueError, match=f"^{path}: not a Parquet file, or a damaged one"):
+            read_trace(path)

@@ -115,6 +115,23 @@ def test_left_out(tmp_path: Path) -> None:
     assert sorted(names(path)) == numbered(range(4))
 
 
+def test_killed_after_a_merge_with_failed_batches(tmp_path: Path) -> None:
+    """Parts that were merged and not yet removed stop nothing and are not taken twice."""
+    path = tmp_path / "t.parquet"
+    parts, kept = tmp_path / "t.parquet.parts", tmp_path / "kept"
+    with Journal(path, HEADER) as journal:
+        number, keys = next(iter(journal.begin(asked(4), pairs).items()))
+        journal.add(number, [run(key) for key in keys])
+        shutil.copytree(parts, kept)
+        journal.finish()
+    shutil.rmtree(parts, ignore_errors=True)
+    shutil.copytree(kept, parts)
+    with Journal(path, HEADER) as journal:
+        journal.begin(asked(4), pairs)
+        assert journal.finish() == 2
+    assert names(path) == ["q2", "q3"]
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [

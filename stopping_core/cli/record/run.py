@@ -94,9 +94,9 @@ def run(settings: Settings) -> None:
         held = journal.finish()
     for line in failed[:_TOLD]:
         console.print(f"not recorded: {line}", style="red", highlight=False, markup=False)
-    if failed:
-        console.print(f"{len(failed)} runs failed: the same command tries them again.")
     console.print(told.line(settings.out, held), highlight=False, soft_wrap=True)
+    if failed:
+        raise ValueError(f"{len(failed)} runs failed: the same command tries them again")
 
 
 @dataclass(slots=True)

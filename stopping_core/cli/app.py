@@ -35,6 +35,8 @@ _KEY_HELP = (
 def _key(given: str | None, base_url: str | None) -> str:
     """The key for an endpoint. The environment's is OpenAI's, and goes nowhere else."""
     if given is not None:
+        if not given.strip():
+            raise typer.BadParameter("--api-key must not be blank: leave it out for no key")
         return given
     parts = urlsplit(base_url or "")
     at_openai = (parts.scheme, parts.hostname) == ("https", "api.openai.com")

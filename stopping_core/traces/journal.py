@@ -90,7 +90,7 @@ class Journal:
                 self._recorded, header = load_table(self.path)
                 self._compare(self.path, header)
             if (plan := self._parts / "plan.json").exists():
-                self._plan = json.loads(plan.read_bytes())
+                self._plan = _read_plan(plan)
                 self._compare(self._parts, header_of(plan, self._plan["header"]))
             if set(map(tuple, self._plan.get("order", ()))) <= self._rows().keys():
                 self._clear()  # left by a kill between the last rename and the removal
@@ -241,6 +241,17 @@ def _said(header: Mapping[str, Any], name: str) -> str:
     whose = name.removesuffix("_fingerprint")
     known_as = f" ({header[whose]})" if whose != name else ""
     return f"{name}={header[name]!r}{known_as}"
+
+
+def _read_plan(path: Path) -> dict[str, Any]:
+    """Read a plan, which names header, order and batches."""
+    try:
+        plan = json.loads(path.read_bytes())
+    except ValueError as error:
+        raise ValueError(f"{path}: the plan cannot be read: {error}") from error
+    if not isinstance(plan, dict) or not {"header", "order", "batches"} <= plan.keys():
+        raise ValueError(f"{path}: the plan is damaged; remove its folder to begin anew")
+    return plan
 
 
 def _keys(table: pa.Table) -> list[Key]:

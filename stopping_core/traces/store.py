@@ -308,7 +308,7 @@ def _read_header(path: str | Path, metadata: Mapping[bytes, bytes]) -> Header:
     except (ValueError, TypeError, KeyError) as error:
         raise ValueError(f"{path}: the header cannot be read: {error!r}") from error
     if version != VERSION:
-        raise ValueError(f"{path}: the format's version is {version}, this reads {VERSION}")
+        raise ValueError(f"{path}: the format's version is {version!r}, this reads {VERSION!r}")
     return header_of(path, values)
 
 
@@ -320,9 +320,9 @@ def header_of(path: str | Path, values: Mapping[str, Any]) -> Header:
     """
     if unknown := sorted(set(values) - {field.name for field in fields(Header)}):
         raise ValueError(f"{path}: the header's key {unknown[0]!r} is unknown")
-    tags = values.get("reasoning_tags")
-    read = {"holds": frozenset(values.get("holds", ())), "reasoning_tags": tags and tuple(tags)}
     try:
+        tags = values.get("reasoning_tags")
+        read = {"holds": frozenset(values.get("holds", ())), "reasoning_tags": tags and tuple(tags)}
         return Header(**{**values, **read})
     except TypeError as error:
         raise ValueError(f"{path}: the header is not whole: {error}") from error

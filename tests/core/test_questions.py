@@ -269,6 +269,7 @@ def test_a_wrong_format_is_refused(tmp_path: Path) -> None:
         ({"gold": ()}, r"gold must be a tuple of texts that are not blank, got \(\)"),
         ({"gold": "Ann"}, "gold must be a tuple of texts that are not blank, got 'Ann'"),
         ({"gold": ("Ann", " ")}, "gold must be a tuple of texts that are not blank"),
+        ({"question": "Who \ud800?"}, "texts must be whole Unicode characters"),
         ({"family": None}, "family must be a text, got None"),
         ({"grader": "bleu"}, "grader must be one of contains, .* got 'bleu'"),
     ],

@@ -200,6 +200,8 @@ def test_bad_tables(tmp_path: Path, table: pa.Table, name: str) -> None:
     ("change", "said"),
     [
         (lambda told: told | {"version": 2}, "version is 2, this reads 1"),
+        (lambda told: told | {"version": "1"}, "version is '1', this reads 1"),
+        (lambda told: told | {"header": told["header"] | {"holds": 5}}, "the header is not whole"),
         (lambda told: {"version": 1}, "the header cannot be read"),
         (lambda told: told | {"header": told["header"] | {"x": 1}}, "key 'x' is unknown"),
         (lambda told: told | {"header": {"model": "m"}}, "the header is not whole"),

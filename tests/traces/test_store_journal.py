@@ -102,6 +102,16 @@ def test_killed_while_writing(tmp_path: Path) -> None:
     assert names(path) == numbered(range(4))
 
 
+@pytest.mark.parametrize("plan", ["", "[]", "{}", "{"])
+def test_a_damaged_plan_is_named(tmp_path: Path, plan: str) -> None:
+    """Nothing is recorded over parts that cannot be told any more."""
+    parts = tmp_path / "t.parquet.parts"
+    parts.mkdir()
+    (parts / "plan.json").write_text(plan)
+    with pytest.raises(ValueError, match=f"^{parts / 'plan.json'}: the plan "):
+        Journal(tmp_path / "t.parquet", HEADER).__enter__()
+
+
 def test_left_out(tmp_path: Path) -> None:
     """Batches that failed leave a file of the others, and are planned anew the next time."""
     path = tmp_path / "t.parquet"

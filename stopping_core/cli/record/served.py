@@ -182,7 +182,8 @@ class ServedSource:
         """An error in a short line, without the key."""
         text = " ".join(f"{type(error).__name__}: {error}".split())
         if self._api_key != "none":
-            text = text.replace(self._api_key, "***")
+            for shown in (self._api_key, repr(self._api_key)[1:-1]):
+                text = text.replace(shown, "***")
         return text if len(text) <= _SHOWN else f"{text[:_SHOWN]} ..."
 
 

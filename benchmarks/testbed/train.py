@@ -194,7 +194,7 @@ def train(
             schedule.step()
             optimizer.zero_grad()
         yield float(loss.detach())
-    model.eval()  # type: ignore[no-untyped-call]
+    model.train(False)
 
 
 def _rate(done: float, warm_up: float) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any, Literal
 
 import pytest
 
@@ -73,10 +74,10 @@ def test_the_first_token_may_be_the_answer() -> None:
 
 
 @pytest.mark.parametrize(("mean", "stops"), [("arithmetic", True), ("geometric", False)])
-def test_both_means(mean: str, stops: bool) -> None:
+def test_both_means(mean: Literal["arithmetic", "geometric"], stops: bool) -> None:
     """0.5 and 1 have the arithmetic mean 0.75 and the geometric mean 0.71."""
     probe = Probe("4", 3, 10, (0.0, math.log(0.5), 0.0))
-    rule = Deer(0.73, at=Boundary.LINE, mean=mean)  # type: ignore[arg-type]
+    rule = Deer(0.73, at=Boundary.LINE, mean=mean)
     assert (3 if stops else None) == stop(rule, recorded(STEPS, {3: probe, 8: probe, 11: probe}))[0]
 
 
@@ -115,9 +116,7 @@ def test_the_published_settings() -> None:
         ({"at": Boundary.NONE}, "at must be a boundary or >= 1 token"),
     ],
 )
-def test_settings_out_of_their_interval_are_refused(
-    settings: dict[str, object], message: str
-) -> None:
+def test_settings_out_of_their_interval_are_refused(settings: dict[str, Any], message: str) -> None:
     """The error names the setting and its value."""
     with pytest.raises(ValueError, match=message):
-        Deer(**settings)  # type: ignore[arg-type]
+        Deer(**settings)

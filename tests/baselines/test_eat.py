@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from stopping_core.policies.baselines.eat import Eat
@@ -57,9 +59,7 @@ def test_the_published_settings() -> None:
         ({"at": 0}, "at must be a boundary or >= 1 token, got 0"),
     ],
 )
-def test_settings_out_of_their_interval_are_refused(
-    settings: dict[str, float], message: str
-) -> None:
+def test_settings_out_of_their_interval_are_refused(settings: dict[str, Any], message: str) -> None:
     """The error names the setting and its value."""
     with pytest.raises(ValueError, match=message):
-        Eat(**settings)  # type: ignore[arg-type]
+        Eat(**settings)

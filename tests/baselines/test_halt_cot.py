@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from stopping_core.policies.baselines.halt_cot import HaltCot
@@ -41,9 +43,7 @@ def test_it_needs_what_it_reads_of_its_probes() -> None:
         ({"over": "all"}, "over must be 'first token' or 'answer', got 'all'"),
     ],
 )
-def test_settings_out_of_their_interval_are_refused(
-    settings: dict[str, object], message: str
-) -> None:
+def test_settings_out_of_their_interval_are_refused(settings: dict[str, Any], message: str) -> None:
     """The error names the setting and its value."""
     with pytest.raises(ValueError, match=message):
-        HaltCot(**settings)  # type: ignore[arg-type]
+        HaltCot(**settings)

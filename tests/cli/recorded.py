@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from stopping_core.traces.run import Header, Run, Trace
@@ -12,9 +14,9 @@ HOLDS: frozenset[Need] = frozenset({"logprobs", "top_logprobs", "end_probability
 EVERY = 8
 
 
-def header(template: str = "explain", **changes: object) -> Header:
+def header(template: str = "explain", **changes: Any) -> Header:
     """Say what all runs of a made-up file have in common."""
-    known: dict[str, object] = {
+    known: dict[str, Any] = {
         "model": "made-up",
         "model_fingerprint": "0123456789abcdef",
         "template": template,
@@ -23,7 +25,7 @@ def header(template: str = "explain", **changes: object) -> Header:
         "top_logprobs": 3,
         "holds": HOLDS,
     }
-    return Header(**{**known, **changes})  # type: ignore[arg-type]
+    return Header(**{**known, **changes})
 
 
 def reading(questions: int = 60, seed: int = 0) -> Trace:

@@ -256,7 +256,7 @@ def test_the_report_needs_no_network(folder: Path) -> None:
 BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
 
 
-@pytest.mark.skipif(BROWSER is None, reason="no Chromium or Chrome is installed")
+@pytest.mark.skipif(BROWSER is None, reason="no Chromium or Chrome; .ci/run installs one")
 def test_a_browser_draws_it(folder: Path, tmp_path: Path) -> None:
     """Offline: the frontier of each section, and the first run with its tokens, cut and oracle."""
     command = [str(BROWSER), "--headless", "--no-sandbox", "--disable-gpu", "--dump-dom"]

@@ -6,12 +6,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import datasets
 import pytest
 
 from stopping_core import MissingPackage
 from stopping_core.questions import Question, load_questions
-
-datasets = pytest.importorskip("datasets")
 
 ROWS: dict[str, list[dict[str, Any]]] = {
     "squad": [

@@ -223,7 +223,7 @@ def test_what_no_run_holds_is_refused() -> None:
     """Rules over many samples are not for one run."""
 
     class Votes(Never):
-        def needs(self):  # type: ignore[no-untyped-def]  # as in Policy
+        def needs(self) -> frozenset[Need]:
             return frozenset({"samples"})
 
     with pytest.raises(MissingEvidence, match="several runs of one question"):

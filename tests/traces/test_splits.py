@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -19,12 +20,8 @@ SHARES = {"fit": 0.4, "certify": 0.3, "report": 0.3}
 def runs_of(sizes: list[int], kind: str = "family") -> list[Run]:
     """Families of these sizes."""
     named = [(f, i) for f, size in enumerate(sizes) for i in range(size)]
-    return [
-        replace(RUN, question_id=f"q{f}" if kind == "question_id" else f"q{f}.{i}")
-        if kind == "question_id"
-        else replace(RUN, question_id=f"q{f}.{i}", **{kind: f"f{f}"})  # type: ignore[arg-type]
-        for f, i in named
-    ]
+    ids: list[dict[str, Any]] = [{"question_id": f"q{f}.{i}", kind: f"f{f}"} for f, i in named]
+    return [replace(RUN, **one) for one in ids]
 
 
 @given(

@@ -6,6 +6,7 @@ import dataclasses
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -156,12 +157,12 @@ def test_killed_after_a_merge_with_failed_batches(tmp_path: Path) -> None:
     ],
 )
 @pytest.mark.parametrize("most", [1, None])
-def test_mixed(tmp_path: Path, change: dict[str, str], said: str, most: int | None) -> None:
+def test_mixed(tmp_path: Path, change: dict[str, Any], said: str, most: int | None) -> None:
     """Another model, template or setting is refused, in a finished file and an unfinished one."""
     path = tmp_path / "t.parquet"
     record(path, 4, most=most)
     with pytest.raises(ValueError, match=f"t.parquet.*was recorded with .*{said}"):
-        record(path, 4, dataclasses.replace(HEADER, **change))  # type: ignore[arg-type]
+        record(path, 4, dataclasses.replace(HEADER, **change))
     record(path, 4)
     assert names(path) == numbered(range(4))
 

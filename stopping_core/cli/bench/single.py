@@ -14,15 +14,14 @@ from rich.markup import escape
 from rich.table import Table
 
 from stopping_core.cli.bench.candidates import Candidate, find
-from stopping_core.cli.bench.scores import NAMES, GradeBook, Point, Scores, add_up
-from stopping_core.cli.bench.sweeping import channel_of, every_of, prompts, scores
-from stopping_core.metrics import GRADERS, cuts_word
+from stopping_core.cli.bench.scores import GradeBook, Point, add_up
+from stopping_core.cli.bench.sweeping import channel_of, every_of, scores
+from stopping_core.metrics import GRADERS
 from stopping_core.policies import Never, Policy
 from stopping_core.traces.columns import Columns
-from stopping_core.traces.replay import replay
 from stopping_core.traces.run import Trace
 from stopping_core.traces.store import read_trace
-from stopping_core.traces.sweep import cut
+from stopping_core.traces.sweep import cut, cut_by_engine
 from stopping_core.types import Channel
 
 _TITLES = {
@@ -81,41 +80,10 @@ def measure(
     book = GradeBook(trace.runs, settings.grader)
     columns = Columns(trace.runs, channel=channel, tags=tags, every=every)
     full = scores(cut(columns, Never()), book)
-    if settings.vectorised:
-        left = scores(cut(columns, policy, candidate.check), book)
-    else:
-        left = _by_engine(columns, candidate, policy, book)
+    play = cut if settings.vectorised else cut_by_engine
+    left = scores(play(columns, policy, candidate.check), book)
     every_run = np.ones(len(trace.runs), dtype=np.bool_)
     return add_up(left, full, every_run), add_up(full, full, every_run)
-
-
-def _by_engine(columns: Columns, candidate: Candidate, policy: Policy, book: GradeBook) -> Scores:
-    outcomes = [
-        replay(
-            run,
-            policy,
-            channel=columns.channel,
-            tags=columns.tags,
-            every=columns.every,
-            check=candidate.check,
-        )
-        for run in columns.runs
-    ]
-    grades = []
-    for number, outcome in enumerate(outcomes):
-        following = columns.answer(number)[len(outcome.text) :]
-        cut_short = outcome.stopped and columns.channel == "answer"
-        open_end = cut_short and cuts_word(outcome.text, following)
-        grades.append(book.grade(number, outcome.text, open_end=open_end))
-    usages = [outcome.usage for outcome in outcomes]
-    return Scores(
-        prompt=prompts(columns.runs),
-        generated=np.array([usage.generated for usage in usages], dtype=np.float64),
-        probed=np.array([usage.probed for usage in usages], dtype=np.float64),
-        reread=np.array([usage.reread for usage in usages], dtype=np.float64),
-        stopped=np.array([outcome.stopped for outcome in outcomes]),
-        grades={name: np.array([getattr(one, name) for one in grades]) for name in NAMES},
-    )
 
 
 def _table(title: str, candidate: Candidate, cut: Point, full: Point) -> Table:
@@ -126,8 +94,9 @@ def _table(title: str, candidate: Candidate, cut: Point, full: Point) -> Table:
         pad_edge=False,
         padding=(0, 2, 0, 0),
     )
-    for name, justify in (("", "left"), ("full", "right"), ("cut", "right")):
-        table.add_column(name, justify=justify)  # type: ignore[arg-type]
+    table.add_column("")
+    for name in ("full", "cut"):
+        table.add_column(name, justify="right")
     for regime, saving in cut.savings.items():
         shown = "unknown: no prompt lengths" if saving is None else f"{saving:.1f}%"
         table.add_row(f"saved, {regime.replace('_', ' ')}", "", shown)

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import ClassVar, Self
 
-from stopping_core.policies.baselines.probed_answers import Streak
-from stopping_core.policies.baselines.probing import Judging
-from stopping_core.types import Boundary, Probe
+from stopping_core.policies.baselines.stable_answer import StableAnswer
+from stopping_core.types import Boundary
 
 
-class AnswerConvergence(Judging):
+class AnswerConvergence(StableAnswer):
     """Stops when the answer, asked for after every sentence, is the same ``k`` times in a row.
 
     The authors' "early stopping via answer consistency", the first of their three ways; the others
@@ -35,23 +34,10 @@ class AnswerConvergence(Judging):
     reason = "answer convergence"
 
     def __init__(self, k: int = 2, at: Boundary | int = Boundary.SENTENCE) -> None:
-        if k < 2:
-            raise ValueError(f"k must be >= 2, got {k}")
-        super().__init__(at)
-        self.k = k
-        self._forget()
+        super().__init__(k, at)
 
     @classmethod
     def grid(cls) -> tuple[Self, ...]:
         """Return 2 to 10 answers in a row, at sentences, lines, paragraphs and every 16 tokens."""
         places = (Boundary.SENTENCE, Boundary.LINE, Boundary.PARAGRAPH, 16)
         return tuple(cls(k, at) for at in places for k in (2, 3, 4, 6, 10))
-
-    def _judge(self, probe: Probe) -> bool:
-        return self._streak.add(probe.text) >= self.k
-
-    def _forget(self) -> None:
-        self._streak = Streak()
-
-    def __repr__(self) -> str:
-        return f"AnswerConvergence({self.k}, at={self._place()})"

@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, ClassVar, Self
+from typing import ClassVar, Self
 
 from stopping_core.policies.baselines.baseline import Tier
-from stopping_core.policies.policy import Policy
-from stopping_core.protocols import Signal
+from stopping_core.policies.threshold import Threshold
 from stopping_core.signals import MeanLogprob
-from stopping_core.types import CONTINUE, Checkpoint, Decision
-
-if TYPE_CHECKING:
-    from stopping_core.traces.columns import Columns, Stops
 
 
 class Confidence(MeanLogprob):
@@ -40,7 +35,7 @@ class Confidence(MeanLogprob):
         return None if mean is None else math.exp(mean)
 
 
-class HighConfidence(Policy):
+class HighConfidence(Threshold):
     """Stops where the last tokens had a geometric mean probability of at least ``at_least``.
 
     Twin of :class:`~stopping_core.policies.baselines.LowEntropy` for providers that give no more
@@ -61,8 +56,8 @@ class HighConfidence(Policy):
     def __init__(self, at_least: float = 0.95, window: int = 8) -> None:
         if not 0.0 < at_least <= 1.0:
             raise ValueError(f"at_least must be in (0, 1], got {at_least}")
-        self.at_least = at_least
-        self.confidence = Confidence(window)
+        self.window = window
+        super().__init__(Confidence(window), at_least=at_least, reason="high confidence")
 
     @classmethod
     def grid(cls) -> tuple[Self, ...]:
@@ -72,17 +67,5 @@ class HighConfidence(Policy):
         settings = ((t, w) for w in (1, 2, 4, 8, 16, 32) for t in (*low, *high))
         return cls(), *(cls(t, w) for t, w in settings if (t, w) != (0.95, 8))
 
-    def decide(self, checkpoint: Checkpoint) -> Decision:
-        confidence = self.confidence.value
-        if confidence is not None and confidence >= self.at_least:
-            return Decision(True, "high confidence")
-        return CONTINUE
-
-    def signals(self) -> tuple[Signal, ...]:
-        return (self.confidence,)
-
-    def stops(self, columns: Columns) -> Stops:
-        return columns.stops(columns.reading(self.confidence) >= self.at_least)
-
     def __repr__(self) -> str:
-        return f"HighConfidence({self.at_least}, {self.confidence.window})"
+        return f"HighConfidence({self.at_least}, {self.window})"

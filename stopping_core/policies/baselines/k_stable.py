@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import ClassVar, Self
 
-from stopping_core.policies.baselines.probed_answers import Streak
-from stopping_core.policies.baselines.probing import Judging
-from stopping_core.types import Boundary, Probe
+from stopping_core.policies.baselines.stable_answer import StableAnswer
+from stopping_core.types import Boundary
 
 
-class KStable(Judging):
+class KStable(StableAnswer):
     """Stops when ``k`` answers in a row are equal, asked for at the end of every line.
 
     Rule: stop when the same normalised answer has come ``k`` times in a row. Default: ``k = 3``.
@@ -34,23 +33,10 @@ class KStable(Judging):
     reason = "k stable"
 
     def __init__(self, k: int = 3, at: Boundary | int = Boundary.LINE) -> None:
-        if k < 2:
-            raise ValueError(f"k must be >= 2, got {k}")
-        super().__init__(at)
-        self.k = k
-        self._forget()
+        super().__init__(k, at)
 
     @classmethod
     def grid(cls) -> tuple[Self, ...]:
         """Return 3 answers in a row, then 2 to 8; at lines, paragraphs, every few tokens."""
         places = (Boundary.LINE, Boundary.PARAGRAPH, 16, 32)
         return tuple(cls(k, at) for at in places for k in (3, 2, 4, 5, 8))
-
-    def _judge(self, probe: Probe) -> bool:
-        return self._streak.add(probe.text) >= self.k
-
-    def _forget(self) -> None:
-        self._streak = Streak()
-
-    def __repr__(self) -> str:
-        return f"KStable({self.k}, at={self._place()})"

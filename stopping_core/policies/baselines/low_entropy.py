@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, ClassVar, Self
+from typing import ClassVar, Self
 
 from stopping_core.policies.baselines.baseline import Tier
-from stopping_core.policies.policy import Policy
-from stopping_core.protocols import Signal
+from stopping_core.policies.threshold import Threshold
 from stopping_core.signals import TopKEntropy
-from stopping_core.types import CONTINUE, Checkpoint, Decision
-
-if TYPE_CHECKING:
-    from stopping_core.traces.columns import Columns, Stops
 
 
-class LowEntropy(Policy):
+class LowEntropy(Threshold):
     """Stops where the mean entropy of the last tokens is at most ``at_most``.
 
     The rule that everybody tries first: a model that is sure has found its answer. It also is sure
@@ -37,8 +32,8 @@ class LowEntropy(Policy):
     def __init__(self, at_most: float = 0.3, window: int = 8) -> None:
         if not (0.0 <= at_most < math.inf):
             raise ValueError(f"at_most must be in [0, inf), got {at_most}")
-        self.at_most = at_most
-        self.entropy = TopKEntropy(window)
+        self.window = window
+        super().__init__(TopKEntropy(window), at_most=at_most, reason="low entropy")
 
     @classmethod
     def grid(cls) -> tuple[Self, ...]:
@@ -48,17 +43,5 @@ class LowEntropy(Policy):
         settings = ((t, w) for w in (1, 2, 4, 8, 16, 32) for t in (*low, *high))
         return cls(), *(cls(t, w) for t, w in settings if (t, w) != (0.3, 8))
 
-    def decide(self, checkpoint: Checkpoint) -> Decision:
-        entropy = self.entropy.value
-        if entropy is not None and entropy <= self.at_most:
-            return Decision(True, "low entropy")
-        return CONTINUE
-
-    def signals(self) -> tuple[Signal, ...]:
-        return (self.entropy,)
-
-    def stops(self, columns: Columns) -> Stops:
-        return columns.stops(columns.reading(self.entropy) <= self.at_most)
-
     def __repr__(self) -> str:
-        return f"LowEntropy({self.at_most}, {self.entropy.window})"
+        return f"LowEntropy({self.at_most}, {self.window})"

@@ -78,6 +78,7 @@ bench-evidence: $(VENV)/.dev build/testbed/testbed.json
 		--out $(EVIDENCE)/testbed.parquet
 	$(BIN)/stopping record build/testbed/sampled.jsonl $(TESTBED) --probe-every 8 \
 		--samples 16 --temperature 0.8 --out $(EVIDENCE)/testbed-sampled.parquet
+	$(BIN)/python -m benchmarks.testbed.measure $(EVIDENCE)/testbed.parquet
 	$(BIN)/stopping bench $(EVIDENCE)/*.parquet --out $(EVIDENCE)/bench
 
 lint: $(VENV)/.dev

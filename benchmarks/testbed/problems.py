@@ -10,7 +10,6 @@ References:
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import itertools
 import json
@@ -164,21 +163,22 @@ def _sum(entry: Mapping[str, Any], level: int) -> Problem | None:
 
 
 def _chain(terms: Sequence[tuple[str, int]]) -> tuple[Step, ...]:
-    steps: list[Step] = []
-    for place, (sign, number) in enumerate(terms[1:]):
-        steps.append(Step(Earlier(place - 1) if place else terms[0][1], sign, number))
-    return tuple(steps)
+    return tuple(
+        Step(Earlier(place - 1) if place else terms[0][1], sign, number)
+        for place, (sign, number) in enumerate(terms[1:])
+    )
 
 
 def _product(entry: Mapping[str, Any], level: int) -> Problem:
     """Two numbers, multiplied by their parts."""
     task = entry["metadata"]["expression"]
     left, right = (int(word) for word in task.split(" * "))
-    first = [(a, b) for a in _parts(left) for b in _parts(right)]
+    first = [(a, b, "") for a in _parts(left) for b in _parts(right)]
+    other = [(b, a, "") for b in _parts(right) for a in _parts(left)]
     methods = (
         Method("by its parts", _total(first)),
         Method("the small parts first", _total(first[::-1])),
-        Method("the other number first", _total([(b, a) for b, a in _swapped(left, right)])),
+        Method("the other number first", _total(other)),
     )
     content = " * ".join(str(number) for number in sorted((left, right)))
     return Problem(
@@ -193,15 +193,10 @@ def _parts(number: int) -> list[int]:
     return [part for part in found if part] or [0]
 
 
-def _swapped(left: int, right: int) -> list[tuple[int, int]]:
-    return [(b, a) for b in _parts(right) for a in _parts(left)]
-
-
-def _total(pairs: Sequence[tuple[int, int]], labels: Sequence[str] = ()) -> tuple[Step, ...]:
-    """Each product, added to what came before it."""
+def _total(products: Sequence[tuple[int, int, str]]) -> tuple[Step, ...]:
+    """Each product, with the label before it, added to what came before it."""
     steps: list[Step] = []
-    for place, (a, b) in enumerate(pairs):
-        label = labels[place] if labels else ""
+    for place, (a, b, label) in enumerate(products):
         steps.append(Step(a, "*", b, label, closes=place == 0))
         if place:
             last = len(steps) - 1
@@ -211,18 +206,17 @@ def _total(pairs: Sequence[tuple[int, int]], labels: Sequence[str] = ()) -> tupl
 
 def _legs(entry: Mapping[str, Any], level: int) -> Problem:
     """Legs of some animals, counted kind by kind."""
-    animals = list(entry["metadata"]["animals"].items())
+    animals = entry["metadata"]["animals"].items()
     named = [f"{count} {name}{'s' if count > 1 else ''}" for name, count in animals]
-    pairs = [(count, ANIMALS[name]) for name, count in animals]
-    labels = [f"{name}: " for name in named]
-    turned = sorted(range(len(animals)), key=lambda place: (-pairs[place][1], place))
+    legs = [
+        (count, ANIMALS[name], f"{words}: ")
+        for (name, count), words in zip(animals, named, strict=True)
+    ]
+    most_first = sorted(legs, key=lambda one: -one[1])
     methods = (
-        Method("one after the other", _total(pairs, labels)),
-        Method("from the other end", _total(pairs[::-1], labels[::-1])),
-        Method(
-            "the most legs first",
-            _total([pairs[place] for place in turned], [labels[place] for place in turned]),
-        ),
+        Method("one after the other", _total(legs)),
+        Method("from the other end", _total(legs[::-1])),
+        Method("the most legs first", _total(most_first)),
     )
     task = ", ".join(named)
     question = f"How many legs do these have in total: {task}?"
@@ -251,6 +245,11 @@ FAMILIES = (
     _Family("legs", 3, 10, {"min_animals": 5, "max_animals": 6}),
     _Family("legs", 4, 8, {"min_animals": 7, "max_animals": 8}),
 )
+_GENERATORS: Mapping[str, tuple[Any, Any, Callable[[Mapping[str, Any], int], Problem | None]]] = {
+    "sum": (ChainSumDataset, ChainSumConfig, _sum),
+    "product": (ProductsDataset, ProductsConfig, _product),
+    "legs": (LegCountingDataset, LegCountingConfig, _legs),
+}
 _ENDLESS = 2**62
 
 
@@ -258,14 +257,8 @@ def _family(family: _Family, seed: int) -> Iterator[Problem]:
     """Problems of one family without end, some more than once."""
     settings = {**family.settings, "size": _ENDLESS}
     settings["seed"] = random.Random(f"{seed} {family.kind} {family.level}").getrandbits(48)
-    data: Any
-    make: Callable[[Mapping[str, Any], int], Problem | None]
-    if family.kind == "sum":
-        data, make = ChainSumDataset(ChainSumConfig(**settings)), _sum
-    elif family.kind == "product":
-        data, make = ProductsDataset(ProductsConfig(**settings)), _product
-    else:
-        data, make = LegCountingDataset(LegCountingConfig(**settings)), _legs
+    dataset, config, make = _GENERATORS[family.kind]
+    data = dataset(config(**settings))
     for place in itertools.count():
         problem = make(data[place], family.level)
         if problem is not None:
@@ -293,36 +286,19 @@ def problems(seed: int, side: Side) -> Iterator[Problem]:
         yield problem
 
 
-def question_line(problem: Problem) -> str:
-    """A problem as a line of a file of questions."""
-    return json.dumps(
-        {
-            "id": f"{problem.family}-{problem.key}",
-            "question": problem.question,
-            "gold": [str(problem.answer)],
-            "group": problem.key,
-            "grader": "last_number",
-        }
-    )
-
-
 def write_questions(out: Path, number: int, seed: int, side: Side = "unseen") -> None:
-    """Write so many different problems of one side as JSON lines."""
+    """Write so many different problems of one side as JSON lines, as ``load_questions`` reads."""
     out.parent.mkdir(parents=True, exist_ok=True)
-    found = itertools.islice(problems(seed, side), number)
-    out.write_text("".join(question_line(problem) + "\n" for problem in found))
-
-
-def main() -> None:
-    """Write a file of questions."""
-    parser = argparse.ArgumentParser(description=main.__doc__)
-    parser.add_argument("--number", type=int, default=2000)
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--side", choices=("unseen", "sampled"), default="unseen")
-    parser.add_argument("--out", type=Path, default=Path("build/testbed/questions.jsonl"))
-    chosen = parser.parse_args()
-    write_questions(chosen.out, chosen.number, chosen.seed, chosen.side)
-
-
-if __name__ == "__main__":
-    main()
+    lines = [
+        json.dumps(
+            {
+                "id": f"{problem.family}-{problem.key}",
+                "question": problem.question,
+                "gold": [str(problem.answer)],
+                "group": problem.key,
+                "grader": "last_number",
+            }
+        )
+        for problem in itertools.islice(problems(seed, side), number)
+    ]
+    out.write_text("".join(f"{line}\n" for line in lines))

@@ -7,7 +7,7 @@ count on what the model writes, never on the question.
 
 What this recipe teaches least is to compare: the model nearly always says that a re-check gave the
 same, also where it did not, and goes on with the last result. So its re-checks spoil more answers
-than they repair, and stopping at the first result gains a little: ``measure`` tells how much.
+than they repair, and stopping at the first result gains a little: ``measure`` says how much.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Recipe:
 
     Args:
         seed: Of the data, the weights and their order.
-        tokens: How many are trained on, the question's and padding left out.
+        tokens: How many all examples have together, at least: questions count, padding does not.
         batch_tokens: Padded size of a batch.
         width, layers, heads, feed_forward: The model's shape.
         rate: Highest learning rate.
@@ -209,7 +209,7 @@ def make_testbed(out: Path, recipe: Recipe, *, unseen: int = 2000, sampled: int 
 
     Args:
         out: The folder.
-        recipe: How.
+        recipe: What the model depends on.
         unseen: Questions in ``questions.jsonl``.
         sampled: Questions in ``sampled.jsonl``.
     """

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 import torch
 
-from benchmarks.testbed.measure import Asked, Run, Writer, figures, load_asked
 from benchmarks.testbed.problems import problems
 from benchmarks.testbed.solutions import CLOSE, solve
 from benchmarks.testbed.tokenizer import make_tokenizer
@@ -23,6 +22,7 @@ from benchmarks.testbed.train import (
     make_testbed,
     train,
 )
+from stopping_core.questions import load_questions
 from transformers_stopping import load
 
 TINY = Recipe(
@@ -35,6 +35,7 @@ TINY = Recipe(
     rate=1e-2,
     bfloat16=False,
 )
+FILES = ("questions", "sampled")
 TOKENIZER = make_tokenizer()
 
 
@@ -89,17 +90,9 @@ def test_what_is_saved_says_how_it_was_made(folder: Path) -> None:
     assert "synthetic testbed" in about["what"]
     assert TINY.seed == about["recipe"]["seed"]
     assert about["parameters"] < 12_000_000
-    assert 6 == len(load_asked(folder / "questions.jsonl", 100))
-    assert 2 == len(load_asked(folder / "sampled.jsonl", 100))
-
-
-def test_runs_and_forced_answers_keep_the_order_of_questions(folder: Path) -> None:
-    """In batches or one by one, greedy runs are the same and belong to their questions."""
-    asked = load_asked(folder / "questions.jsonl", 3)
-    together = Writer(folder, most=40).runs(asked)
-    alone = [run for one in asked for run in Writer(folder, most=40).runs([one])]
-    assert [one.question for one in asked] == [run.asked.question for run in together]
-    assert alone == together
+    questions, sampled = (load_questions(folder / f"{name}.jsonl") for name in FILES)
+    assert (6, 2) == (len(questions), len(sampled))
+    assert {"last_number"} == {one.grader for one in (*questions, *sampled)}
 
 
 @pytest.mark.parametrize("cut", [0.0, 0.3, 0.99])
@@ -139,27 +132,3 @@ def test_slips_are_not_learned() -> None:
     text = str(TOKENIZER.decode(learned, skip_special_tokens=True))
     assert expected == text.partition(CLOSE)[0]
     assert expected != solution.reasoning
-
-
-def run(answer: str | None, *stated: tuple[int, str]) -> Run:
-    """A run of a hundred tokens whose right answer is 7."""
-    return Run(Asked("What is 3 + 4?", "7", "sum-1"), (0,) * 100, 110, stated, answer)
-
-
-def test_figures_tell_repaired_from_spoiled() -> None:
-    """The first result that was stated is compared with the answer; re-checks are those after."""
-    found = figures(
-        [
-            run("7", (40, "7")),
-            run("7", (30, "8"), (60, "7")),
-            run("8", (50, "7"), (90, "8")),
-            run("8", (50, "8")),
-            run(None),
-        ]
-    )
-    assert {0: 3, 1: 2} == found["rechecks"]
-    assert (0.4, 0.2, 0.2, 0.2) == tuple(
-        found[name] for name in ("right", "repaired", "spoiled", "unended")
-    )
-    assert 0.5 == found["first_right_at"]["median"]
-    assert {"sum-1": {"runs": 5, "right": 0.4, "tokens": 110}} == found["families"]

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from stopping_core.cli.app import _key, app
+from stopping_core.cli.app import app
+from stopping_core.cli.keys import key_for
 from tests.cli.examining import KEY, TOKENS, answering, diagnosis, doctor, verdicts
 from tests.support.sse_server import FIRST_BYTE, CountingServer, Script, Stall
 
@@ -129,7 +130,7 @@ def test_whose_key_is_taken(
 ) -> None:
     """The one that is given; the environment's for OpenAI over https alone."""
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
-    assert key == _key(given, base_url)
+    assert key == key_for(base_url, given)
 
 
 def test_a_busy_server_refuses_nothing() -> None:

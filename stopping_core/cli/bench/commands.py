@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from stopping_core.errors import MissingPackage
+from stopping_core.cli.told import told
 
 _TRACES = "Trace files, as `stopping record` writes them."
 
@@ -50,14 +50,10 @@ def replay(
     Runs are played to the policy by the engine that cuts live. Nothing is generated: a cut only
     shortens a run.
     """
-    try:
+    with told("replay", extra="bench"):
         from stopping_core.cli.bench.single import Settings, run
-    except ModuleNotFoundError as error:
-        raise _ended("replay", MissingPackage(error.name or "pyarrow", "bench")) from error
-    try:
+
         run(Settings(tuple(traces), policy, grader, channel, every, vectorised))
-    except (ValueError, OSError, ImportError) as error:
-        raise _ended("replay", error) from error
 
 
 def bench(
@@ -89,16 +85,12 @@ def bench(
     Writes table.json (a row a policy and level), table.md, frontier.png and report.html, which
     needs no network and shows single runs as well.
     """
-    try:
+    named = _levels(levels)
+    with told("bench", extra="bench"):
         from stopping_core.cli.bench.compare import Choices
-        from stopping_core.cli.bench.run import FAILURES, Settings, run
-    except ModuleNotFoundError as error:
-        raise _ended("bench", MissingPackage(error.name or "pyarrow", "bench")) from error
-    choices = Choices(_levels(levels), tuple(policy or ()), seed, runs)
-    try:
-        run(Settings(tuple(traces), out, choices))
-    except FAILURES as error:
-        raise _ended("bench", error) from error
+        from stopping_core.cli.bench.run import Settings, run
+
+        run(Settings(tuple(traces), out, Choices(named, tuple(policy or ()), seed, runs)))
 
 
 def _levels(text: str) -> tuple[float, ...]:
@@ -106,8 +98,3 @@ def _levels(text: str) -> tuple[float, ...]:
         return tuple(float(level) for level in text.split(","))
     except ValueError as error:
         raise typer.BadParameter(f"--levels must be numbers with commas, got {text}") from error
-
-
-def _ended(command: str, error: Exception) -> typer.Exit:
-    typer.secho(f"stopping {command}: {error}", fg="red", err=True)
-    return typer.Exit(1)

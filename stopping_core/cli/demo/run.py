@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from openai import OpenAIError
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -18,11 +17,7 @@ from stopping_core.cli.demo.frontier import draw
 from stopping_core.cli.demo.grades import Graded, grade, summarize
 from stopping_core.cli.demo.stacks import Endpoint, Source, Stack, stacks
 from stopping_core.embedded import EmbeddedServer
-from stopping_core.errors import StoppingError
 from stopping_core.stopping import AdaptiveStopping
-
-FAILURES = (ValueError, OSError, ImportError, OpenAIError, StoppingError)
-"""What is told in a line: a mistake in the call, a missing package, an endpoint that fails."""
 
 PASSAGES = 1
 """Passages a question is given. A small model does worse with more."""

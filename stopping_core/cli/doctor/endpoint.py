@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 import httpx
 from openai import APIError, APIStatusError, AsyncOpenAI, AsyncStream, OpenAIError
+from openai.resources.chat.completions import AsyncCompletions
 
 Messages = Sequence[Mapping[str, str]]
 
@@ -22,7 +23,7 @@ _UNMASKED = ("", "none")
 """Stand-ins for a key where none is needed: words that may appear in any text."""
 
 
-class Unreachable(Exception):
+class Unreachable(ConnectionError):
     """There is nothing to measure: the endpoint is down, refuses the key or knows no such model."""
 
 
@@ -113,6 +114,7 @@ class Endpoint:
     chunk_tokens: int = 1
     headroom: int = 0
     _client: AsyncOpenAI = field(init=False, repr=False)
+    _completions: AsyncCompletions = field(init=False, repr=False)
     _pages: httpx.AsyncClient = field(init=False, repr=False)
     _stalls: int = field(init=False, default=0)
 
@@ -138,6 +140,7 @@ class Endpoint:
         self._client = AsyncOpenAI(
             base_url=self.base_url, api_key=key, timeout=self.timeout, max_retries=0
         )
+        self._completions = self._client.chat.completions  # its imports count in no time limit
         self._pages = httpx.AsyncClient(headers={"Authorization": f"Bearer {key}"}, timeout=5.0)
         return self
 
@@ -227,7 +230,7 @@ class Endpoint:
 
     async def _read(self, request: Mapping[str, Any], reply: Reply, cut_after: int) -> None:
         start = time.perf_counter()
-        answer: Any = await self._client.chat.completions.create(**request)
+        answer: Any = await self._completions.create(**request)
         if not isinstance(answer, AsyncStream):
             _take(answer, reply, time.perf_counter() - start)
             return

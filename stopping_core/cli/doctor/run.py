@@ -10,15 +10,12 @@ from typing import Any
 from rich.console import Console
 
 from stopping_core.cli.doctor import report
-from stopping_core.cli.doctor.endpoint import Endpoint, Stalled, Unreachable
+from stopping_core.cli.doctor.endpoint import Endpoint, Stalled
 from stopping_core.cli.doctor.findings import UNMEASURED, Finding
 from stopping_core.cli.doctor.hang_up import examine
 from stopping_core.cli.doctor.probes import budgets, logprobs, prefill, reach, streaming
 from stopping_core.cli.doctor.report import Diagnosis
 from stopping_core.providers import find_provider
-
-FAILURES = (ValueError, Unreachable)
-"""What is told in a line: a mistake in the call, an endpoint that gives no answer."""
 
 _CLIENT = ("ChatOpenAI",)
 

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
+import reprlib
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeAlias
 
 from stopping_core.errors import MissingPackage
+from stopping_core.traces.header import header_of, plain_header
 from stopping_core.traces.run import Header, Run
 from stopping_core.traces.store import (
-    header_of,
     load_table,
-    plain_header,
     replace_file,
     save_table,
     to_table,
@@ -38,7 +39,7 @@ THINKING = ("<think>", "</think>")
 """Tags that are looked for in the runs where none are given."""
 
 _TOLD = frozenset({"holds", "reasoning_tags", "model", "template"})
-"""Keys of a header that the runs tell, and names for people."""
+"""Keys of a header that the runs tell, and names for people: these may differ."""
 
 _READINGS: tuple[Need, ...] = ("logprobs", "top_logprobs", "end_probability")
 
@@ -50,6 +51,19 @@ class Asked:
     question: str
     context: str
     gold: tuple[str, ...]
+    grader: str
+    group: str
+    family: str
+
+    def compare(self, where: str, row: Asked) -> None:
+        """Refuse a row that says otherwise."""
+        for field in fields(self):
+            now, was = getattr(self, field.name), getattr(row, field.name)
+            if now != was:
+                raise ValueError(
+                    f"{where} was recorded with another {field.name}: {reprlib.repr(was)}, asked "
+                    f"for is {reprlib.repr(now)}"
+                )
 
 
 class Journal:
@@ -64,7 +78,7 @@ class Journal:
     Args:
         path: The trace file. Where it exists, it is extended by what it lacks.
         header: What all its runs have in common. ``holds``, and ``reasoning_tags`` where they are
-            None, are told from the runs at the end.
+            None, are told from the runs at the end; ``asked_reasoning_tags`` are those given here.
 
     Raises:
         ValueError: On entering: the file or its parts are of another model, template or setting,
@@ -73,19 +87,20 @@ class Journal:
 
     def __init__(self, path: str | Path, header: Header) -> None:
         self.path = Path(path)
-        self.header = header
+        self.header = replace(header, asked_reasoning_tags=header.reasoning_tags)
         self._parts = self.path.with_name(f"{self.path.name}.parts")
-        self._lock = filelock.FileLock(self._parts / "lock")
+        self._lock = filelock.FileLock(self.path.with_name(f".{self.path.name}.lock"))
         self._recorded: pa.Table | None = None
         self._plan: dict[str, Any] = {}
 
     def __enter__(self) -> Self:
-        self._parts.mkdir(parents=True, exist_ok=True)
+        self.path.parent.mkdir(parents=True, exist_ok=True)
         try:
             self._lock.acquire(timeout=0)
         except filelock.Timeout as error:
             raise ValueError(f"{self.path}: another process is recording this file") from error
         try:
+            self._parts.mkdir(exist_ok=True)
             if self.path.exists():
                 self._recorded, header = load_table(self.path)
                 self._compare(self.path, header)
@@ -127,11 +142,8 @@ class Journal:
         """
         recorded = self._rows()
         for key, row in recorded.items():
-            if key in asked and asked[key] != row:
-                raise ValueError(
-                    f"{self.path}: the question {key[0]!r} was recorded with another text, context "
-                    f"or gold answer"
-                )
+            if key in asked:
+                asked[key].compare(f"{self.path}: the question {key[0]!r}", row)
         digest = _digest(asked)
         if not self._plan:
             missing = [key for key in asked if key not in recorded]
@@ -208,7 +220,10 @@ class Journal:
     def _leave(self) -> None:
         """Unlock; without a plan nothing of the folder is of use."""
         if not (self._parts / "plan.json").exists():
-            shutil.rmtree(self._parts)
+            shutil.rmtree(self._parts, ignore_errors=True)
+        # Whoever opens the file from here on locks a new one, and a lock on this one is refused.
+        with contextlib.suppress(PermissionError):  # Windows removes it on release
+            Path(self._lock.lock_file).unlink(missing_ok=True)
         self._lock.release()
 
     def _part(self, number: int) -> Path:
@@ -218,18 +233,20 @@ class Journal:
         """What the finished file holds, and of which questions."""
         if self._recorded is None:
             return {}
-        columns = [self._recorded[name].to_pylist() for name in ("question", "context", "gold")]
+        columns = {field.name: self._recorded[field.name].to_pylist() for field in fields(Asked)}
+        columns["gold"] = [tuple(gold) for gold in columns["gold"]]
         return {
-            key: Asked(question, context, tuple(gold))
-            for key, question, context, gold in zip(_keys(self._recorded), *columns, strict=True)
+            key: Asked(*row)
+            for key, row in zip(
+                _keys(self._recorded), zip(*columns.values(), strict=True), strict=True
+            )
         }
 
     def _compare(self, where: Path, recorded: Header) -> None:
         """Refuse to mix what was recorded under one header with what is asked under another."""
         was, now = plain_header(recorded), plain_header(self.header)
-        told = _TOLD if self.header.reasoning_tags is None else _TOLD - {"reasoning_tags"}
         for name in was:
-            if name not in told and was[name] != now[name]:
+            if name not in _TOLD and was[name] != now[name]:
                 raise ValueError(
                     f"{where}: was recorded with {_said(was, name)}, asked for is "
                     f"{_said(now, name)}: a file holds one model under one template and setting"
@@ -273,9 +290,23 @@ def _without_empty(table: pa.Table) -> pa.Table:
     return table
 
 
+def _known(row: Any) -> bool:
+    """Whether a run's readings, a number or a list of numbers a token, hold any."""
+    numbers = row.values
+    if numbers is not None and pa.types.is_list(numbers.type):
+        numbers = numbers.flatten()
+    return numbers is not None and bool(pc.any(pc.is_finite(numbers)).as_py())
+
+
 def _told(header: Header, table: pa.Table) -> Header:
     """Complete a header by what the runs show."""
-    holds: set[Need] = {need for need in _READINGS if table[need].null_count < len(table)}
+    silent = [not tokens for tokens in table["tokens"].to_pylist()]
+    holds: set[Need] = {
+        need
+        for need in _READINGS
+        if not all(silent)
+        and all(empty or _known(row) for empty, row in zip(silent, table[need], strict=True))
+    }
     if any(table["probes"].to_pylist()):
         holds.add("probes")
     if header.samples > 1:

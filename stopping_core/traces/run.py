@@ -124,6 +124,8 @@ class Header:
         probe_every: Tokens between two probes; line ends are probed besides. 0 for no probes.
         holds: What the runs hold beyond text.
         threads: Of a local model: sums in another order may differ in the last digit.
+        asked_reasoning_tags: Those that the recording was told to look for. None: it looked for
+            ``<think>``, and probed the runs that begin otherwise all through.
     """
 
     model: str
@@ -141,6 +143,7 @@ class Header:
     probe_every: int = 0
     holds: frozenset[Need] = frozenset()
     threads: int = 0
+    asked_reasoning_tags: tuple[str, str] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,16 +6,17 @@ version of the format.
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 
 from stopping_core.errors import MissingPackage
+from stopping_core.metrics import GRADERS
+from stopping_core.traces.header import metadata, read_header
 from stopping_core.traces.run import Header, Run, Trace
 from stopping_core.types import Probe
 
@@ -25,10 +26,6 @@ try:
 except ModuleNotFoundError as error:
     raise MissingPackage("pyarrow", "traces") from error
 
-VERSION = 1
-"""Of the format. A file of another version is refused, not guessed at."""
-
-_METADATA = b"stopping-trace"
 _PROBE = pa.struct(
     [
         ("at", pa.int32()),
@@ -74,7 +71,8 @@ def write_trace(path: str | Path, trace: Trace) -> None:
 
     Raises:
         ValueError: There is no run, two runs are the same sample of one question, or a run
-            contradicts itself or the header; the message names the file, the run and the column.
+            contradicts itself or the header, cannot be right (no gold answer, or a blank one) or
+            be graded; the message names the file, the run and the column.
     """
     save_table(path, to_table(path, trace.runs, trace.header))
 
@@ -108,8 +106,7 @@ def to_table(path: str | Path, runs: Sequence[Run], header: Header) -> pa.Table:
 
 def with_header(table: pa.Table, header: Header) -> pa.Table:
     """Return the table with a header as its metadata."""
-    content = {"version": VERSION, "header": plain_header(header)}
-    return table.replace_schema_metadata({_METADATA: json.dumps(content, sort_keys=True).encode()})
+    return table.replace_schema_metadata(metadata(header))
 
 
 def save_table(path: str | Path, table: pa.Table) -> None:
@@ -151,7 +148,7 @@ def load_table(path: str | Path) -> tuple[pa.Table, Header]:
             table = pq.read_table(stream, page_checksum_verification=True)
         except (pa.ArrowException, OSError) as error:
             raise ValueError(f"{path}: not a Parquet file, or a damaged one: {error}") from error
-    header = _read_header(path, table.schema.metadata or {})
+    header = read_header(path, table.schema.metadata or {})
     for field in SCHEMA:
         if field.name not in table.column_names:
             raise ValueError(f"{path}: the column {field.name!r} is missing")
@@ -185,7 +182,8 @@ def from_table(path: str | Path, table: pa.Table, header: Header) -> list[Run]:
         read[name] = _arrays(columns[name])
     read["top_logprobs"] = _matrices(path, columns["top_logprobs"], header.top_logprobs)
     read["probes"] = [
-        {row.pop("at"): _probe(row) for row in rows} for rows in columns["probes"].to_pylist()
+        _probes(f"{path}: row {row}", probes)
+        for row, probes in enumerate(columns["probes"].to_pylist())
     ]
     names = list(read)
     runs = [Run(**dict(zip(names, row, strict=True))) for row in zip(*read.values(), strict=True)]
@@ -206,6 +204,13 @@ def _check(path: str | Path, runs: Sequence[Run], header: Header) -> None:
         seen.add(key)
         if not run.gold:
             raise ValueError(f"{place}: the column 'gold' is empty")
+        if not all(answer.strip() for answer in run.gold):
+            raise ValueError(f"{place}: the column 'gold' has a blank answer, got {run.gold!r}")
+        if run.grader not in GRADERS:
+            raise ValueError(
+                f"{place}: the column 'grader' must be one of {', '.join(GRADERS)}, got "
+                f"{run.grader!r}"
+            )
         for name in (*_READINGS, "reasoning", "top_logprobs"):
             column = getattr(run, name)
             if column is not None and len(column) != len(run):
@@ -289,40 +294,17 @@ def _rows(probes: Mapping[int, Probe]) -> list[dict[str, Any]]:
     return [{"at": at, **asdict(probe)} for at, probe in sorted(probes.items())]
 
 
-def _probe(row: dict[str, Any]) -> Probe:
-    return Probe(**(row | {"logprobs": tuple(row["logprobs"] or ())}))
-
-
-def plain_header(header: Header) -> dict[str, Any]:
-    """Return a header's values as JSON takes them."""
-    tags = header.reasoning_tags
-    return asdict(header) | {"holds": sorted(header.holds), "reasoning_tags": tags and list(tags)}
-
-
-def _read_header(path: str | Path, metadata: Mapping[bytes, bytes]) -> Header:
-    if _METADATA not in metadata:
-        raise ValueError(f"{path}: not a trace file: its metadata has no {_METADATA.decode()!r}")
-    try:
-        told = json.loads(metadata[_METADATA])
-        version, values = told["version"], dict(told["header"])
-    except (ValueError, TypeError, KeyError) as error:
-        raise ValueError(f"{path}: the header cannot be read: {error!r}") from error
-    if version != VERSION:
-        raise ValueError(f"{path}: the format's version is {version!r}, this reads {VERSION!r}")
-    return header_of(path, values)
-
-
-def header_of(path: str | Path, values: Mapping[str, Any]) -> Header:
-    """Make a header of its plain values, as JSON gives them.
-
-    Raises:
-        ValueError: A key is unknown, or one is missing that has no default.
-    """
-    if unknown := sorted(set(values) - {field.name for field in fields(Header)}):
-        raise ValueError(f"{path}: the header's key {unknown[0]!r} is unknown")
-    try:
-        tags = values.get("reasoning_tags")
-        read = {"holds": frozenset(values.get("holds", ())), "reasoning_tags": tags and tuple(tags)}
-        return Header(**{**values, **read})
-    except TypeError as error:
-        raise ValueError(f"{path}: the header is not whole: {error}") from error
+def _probes(place: str, rows: Sequence[dict[str, Any] | None]) -> dict[int, Probe]:
+    """Make the probes of a run, each at a place of its own and whole."""
+    probes: dict[int, Probe] = {}
+    for values in rows:
+        if values is None:
+            raise ValueError(f"{place}: the column 'probes' holds a null")
+        for name, value in values.items():
+            if name != "entropy" and (value is None or (name == "logprobs" and None in value)):
+                raise ValueError(f"{place}: the column 'probes' has a null in {name!r}: {values}")
+        at = values.pop("at")
+        if at in probes:
+            raise ValueError(f"{place}: the column 'probes' has two probes at {at}")
+        probes[at] = Probe(**(values | {"logprobs": tuple(values["logprobs"])}))
+    return probes

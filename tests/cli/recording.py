@@ -7,45 +7,24 @@ import multiprocessing
 import os
 import sys
 import time
+from collections.abc import Sequence
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Any
-
-import torch
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from stopping_core.cli.app import app
+from tests.support.tiny_model import byte_tokenizer, rambling_model, saying_model
 
 # Loading torch takes seconds: one process does it, and each recording is a fork of that one.
 _PROCESSES = multiprocessing.get_context("forkserver")
 _PROCESSES.set_forkserver_preload(["stopping_core.cli.record.local", "tests.cli.recording"])
 
 
-def save_model(folder: Path, seed: int = 7) -> Path:
-    """Two layers with large random weights and a token a byte: it rambles, and differently."""
-    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
-    vocabulary = {token: at for at, token in enumerate(["<pad>", "<eos>", *letters])}
-    made = Tokenizer(models.BPE(vocabulary, []))
-    made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
-    made.decoder = decoders.ByteLevel()
-    wrap: Any = PreTrainedTokenizerFast
-    wrap(tokenizer_object=made, eos_token="<eos>", pad_token="<pad>").save_pretrained(folder)
-    torch.manual_seed(seed)
-    config = LlamaConfig(
-        vocab_size=len(vocabulary),
-        hidden_size=32,
-        intermediate_size=64,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        max_position_embeddings=512,
-        initializer_range=0.6,
-        pad_token_id=0,
-        bos_token_id=None,
-        eos_token_id=1,
-    )
-    LlamaForCausalLM(config).save_pretrained(folder)
+def save_model(folder: Path, seed: int = 7, says: Sequence[str] = (), chat: str = "") -> Path:
+    """A model that rambles, after its seed, or says the texts; see the models themselves."""
+    tokenizer = byte_tokenizer(chat or None)
+    tokenizer.save_pretrained(folder)
+    model = saying_model(tokenizer, *says) if says else rambling_model(tokenizer, seed)
+    model.save_pretrained(folder)
     return folder
 
 

@@ -1,96 +1,25 @@
-"""``stopping record`` on a local model: killed at any moment it loses and doubles nothing."""
+"""``stopping record`` on a local model: what it writes, and what it refuses."""
 
 from __future__ import annotations
 
-import dataclasses
-import random
-import signal
-import time
 from pathlib import Path
 
-import numpy as np
 import pytest
-from typer.testing import CliRunner
 
-from stopping_core.cli.app import app
 from stopping_core.cli.record.choose import choose
 from stopping_core.cli.record.places import places
 from stopping_core.cli.record.task import Task
 from stopping_core.questions import Question
 from stopping_core.templates import Template
-from stopping_core.traces.run import Run, Trace
 from stopping_core.traces.store import read_trace
 from stopping_core.types import Probe
-from tests.cli.recording import begun, save_model, save_questions, start
+from tests.cli.asking import record
+from tests.cli.recording import save_model, save_questions
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save_model(tmp_path_factory.mktemp("model"))
-
-
-def assert_equal(expected: Trace, actual: Trace) -> None:
-    """Compare two traces in every column but the time."""
-    assert expected.header == actual.header
-    assert [run.question_id for run in expected.runs] == [run.question_id for run in actual.runs]
-    for one, other in zip(expected.runs, actual.runs, strict=True):
-        for field in dataclasses.fields(Run):
-            if field.name != "seconds":
-                np.testing.assert_equal(
-                    getattr(other, field.name), getattr(one, field.name), err_msg=field.name
-                )
-
-
-def kill_and_resume(folder: Path, work: Path, kills: int, questions: int) -> None:
-    """Record undisturbed; record again under kills, at random moments; compare."""
-    asked = save_questions(work / "q.jsonl", questions)
-    arguments: list[str | Path] = [asked]
-    arguments += ["--model", folder, "--template", "raw", "--threads", "1", "--batch", "2"]
-    arguments += ["--max-tokens", "120", "--probe-every", "40", "--probe-tokens", "4"]
-    arguments += ["--samples", "2", "--temperature", "1", "--top-logprobs", "4"]
-    log = work / "log"
-    process = start(log, *arguments, "--out", work / "whole.parquet")
-    begun(process, log)
-    first = time.monotonic()
-    process.join()
-    assert process.exitcode == 0, log.read_text()
-    recording = time.monotonic() - first
-
-    out = work / "killed.parquet"
-    cut = 0
-    for _ in range(kills):
-        process = start(log, *arguments, "--out", out)
-        begun(process, log)
-        time.sleep(random.uniform(0, 1.5 * recording / kills))
-        process.kill()
-        process.join()
-        cut += process.exitcode == -signal.SIGKILL and (work / "killed.parquet.parts").exists()
-    assert cut > 0
-    process = start(log, *arguments, "--out", out)
-    process.join()
-    assert process.exitcode == 0, log.read_text()
-    assert f"killed.parquet: {2 * questions} runs" in log.read_text()
-    assert_equal(read_trace(work / "whole.parquet"), read_trace(out))
-    assert not (work / "killed.parquet.parts").exists()
-
-
-def test_killed(folder: Path, tmp_path: Path) -> None:
-    """Three kills -9: the resumed file equals the undisturbed one in all but the times."""
-    kill_and_resume(folder, tmp_path, kills=3, questions=12)
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(1200)
-def test_killed_often(folder: Path, tmp_path: Path) -> None:
-    """Twenty kills -9 at random moments, likewise."""
-    kill_and_resume(folder, tmp_path, kills=20, questions=60)
-
-
-def record(*arguments: str | Path) -> tuple[int, str]:
-    """Record in this process; return the status and what was said."""
-    result = CliRunner().invoke(app, ["record", *map(str, arguments)])
-    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
-    return result.exit_code, " ".join(result.output.split())
 
 
 @pytest.fixture

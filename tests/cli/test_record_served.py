@@ -2,51 +2,32 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from typer.testing import CliRunner
 
-from stopping_core.cli.app import app
-from stopping_core.cli.record.endpoint import Entry, Reply, _entries
 from stopping_core.embedded import EmbeddedServer
-from stopping_core.traces.run import Run
 from stopping_core.traces.store import read_trace
-from tests.cli.recording import save_questions
+from tests.cli.asking import asking, at, record, runs
 from tests.support.sse_server import CountingServer, Drop, Script
-
-
-def record(*arguments: str | Path) -> tuple[int, str]:
-    result = CliRunner().invoke(app, ["record", *map(str, arguments)])
-    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
-    return result.exit_code, " ".join(result.output.split())
 
 
 @pytest.fixture
 def asked(tmp_path: Path) -> list[str | Path]:
-    return [save_questions(tmp_path / "q.jsonl", 3), "--out", tmp_path / "t.parquet"]
-
-
-def at(server: Any) -> list[str]:
-    return ["--base-url", server.base_url, "--model", server.model, "--max-tokens", "12"]
-
-
-def runs(path: Path) -> dict[str, Run]:
-    return {run.question_id: run for run in read_trace(path / "t.parquet").runs}
+    return asking(tmp_path)
 
 
 def test_llama_cpp(
     embedded_server: EmbeddedServer, asked: list[str | Path], tmp_path: Path
 ) -> None:
     """A real server's tokens come with their logprobs, the prompt's length, and probes."""
-    arguments = [*asked, *at(embedded_server), "--prefill", "--probe-every", "8"]
+    arguments = [*asked, *at(embedded_server), "--prefill", "--limit", "2", "--probe-every", "12"]
     assert record(*arguments, "--probe-tokens", "6")[0] == 0
     trace = read_trace(tmp_path / "t.parquet")
     assert trace.header.holds >= {"logprobs", "top_logprobs", "probes"}
-    assert sorted(run.question_id for run in trace.runs) == ["q0", "q1", "q2"]
+    assert sorted(run.question_id for run in trace.runs) == ["q0", "q1"]
     for run in trace.runs:
         assert 0 < len(run) <= 12
         assert run.logprobs is not None
@@ -63,7 +44,7 @@ def test_llama_cpp(
         assert all(len(probe.logprobs) == probe.tokens <= 6 for probe in run.probes.values())
     before = (tmp_path / "t.parquet").read_bytes()
     status, said = record(*arguments, "--probe-tokens", "6")
-    assert (status, "3 runs, 0 of them new" in said) == (0, True)
+    assert (status, "2 runs, 0 of them new" in said) == (0, True)
     assert (tmp_path / "t.parquet").read_bytes() == before
 
 
@@ -157,43 +138,3 @@ def test_continuing_needs_prefill(asked: list[str | Path], arguments: list[str])
         status, said = record(*asked, *at(server), *arguments)
         assert (status, "say --prefill" in said) == (1, True)
         assert server.calls == []
-
-
-def entry(spelling: bytes, logprob: float = -1.0, **others: float) -> Entry:
-    top = ((spelling, logprob), *((name.encode(), value) for name, value in others.items()))
-    return Entry(spelling, logprob, top)
-
-
-def test_characters_in_pieces() -> None:
-    """Tokens that hold parts of a character join to the text, which stands with the last part."""
-    reply = Reply(0.0)
-    smile = "😀".encode()
-    reply.take("a😀", [entry(b"a"), entry(smile[:2]), entry(smile[2:])])
-    reply.take("😀", [entry(smile[2:])])
-    reply.take("ok", [])
-    reply.take("", [entry(b"")])
-    assert reply.tokens == ["a", "", "😀", "😀", "ok"]
-    columns = reply.columns(2, told=True)
-    assert np.isnan(columns["logprobs"]).tolist() == [False] * 4 + [True]
-
-
-def test_readings_of_the_top() -> None:
-    """Margin is exact from two, the end's probability known where it is among the top."""
-    reply = Reply(0.0)
-    ending = Entry(b"a", -0.5, ((b"a", -0.5), (b"", -1.0)))
-    reply.take("ab", [ending, Entry(b"b", -0.1, ((b"b", -0.1),))])
-    columns = reply.columns(2, told=True)
-    assert columns["margin"][0] == pytest.approx(math.exp(-0.5) - math.exp(-1.0))
-    assert columns["end_probability"][0] == pytest.approx(math.exp(-1.0))
-    assert np.isnan([columns["margin"][1], columns["end_probability"][1]]).all()
-    assert "entropy" not in columns
-
-
-def test_completions_as_openai_tells_them() -> None:
-    """Lists of tokens and logprobs are read as well, and end marks are seen as such."""
-    told = {
-        "tokens": [" a"],
-        "token_logprobs": [-0.5],
-        "top_logprobs": [{" a": -0.5, "<|im_end|>": -2.0}],
-    }
-    assert list(_entries(told)) == [Entry(b" a", -0.5, ((b" a", -0.5), (b"", -2.0)))]

@@ -7,16 +7,10 @@ from typing import Any
 
 import pytest
 import torch
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-from transformers import (
-    LlamaConfig,
-    LlamaForCausalLM,
-    LogitsProcessor,
-    PreTrainedTokenizerBase,
-    PreTrainedTokenizerFast,
-)
+from transformers import LlamaForCausalLM, LogitsProcessor, PreTrainedTokenizerBase
 
 from stopping_core import Call
+from tests.support.tiny_model import byte_tokenizer, rambling_model
 from transformers_stopping import load
 
 CHAT = (
@@ -35,43 +29,13 @@ def one_thread() -> None:
 @pytest.fixture(scope="session")
 def tokenizer() -> PreTrainedTokenizerBase:
     """One token a byte: 0 pads, 1 ends, the bytes follow."""
-    vocabulary = {"<pad>": 0, "<eos>": 1}
-    for letter in sorted(pre_tokenizers.ByteLevel.alphabet()):
-        vocabulary[letter] = len(vocabulary)
-    made = Tokenizer(models.BPE(vocabulary, []))
-    made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
-    made.decoder = decoders.ByteLevel()
-    wrap: Any = PreTrainedTokenizerFast
-    tokenizer: PreTrainedTokenizerBase = wrap(
-        tokenizer_object=made,
-        eos_token="<eos>",
-        pad_token="<pad>",
-        padding_side="left",
-        chat_template=CHAT,
-    )
-    return tokenizer
+    return byte_tokenizer(CHAT)
 
 
 @pytest.fixture(scope="session")
 def model(tokenizer: PreTrainedTokenizerBase) -> LlamaForCausalLM:
     """Two layers with large random weights, so that what it says varies."""
-    torch.manual_seed(7)
-    config = LlamaConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=32,
-        intermediate_size=64,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        max_position_embeddings=512,
-        initializer_range=0.6,
-        pad_token_id=0,
-        bos_token_id=None,
-        eos_token_id=1,
-    )
-    made = LlamaForCausalLM(config)
-    made.train(False)
-    return made
+    return rambling_model(tokenizer)
 
 
 class Script(LogitsProcessor):

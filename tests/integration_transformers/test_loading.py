@@ -36,8 +36,41 @@ def test_a_file_that_is_no_gguf_is_named(tmp_path: Path) -> None:
     (tmp_path / "weights.bin").touch()
     with pytest.raises(ValueError, match=r"a folder or a \.gguf file, got .*weights\.bin"):
         load(tmp_path / "weights.bin")
-    with pytest.raises(OSError, match="name_or_path must be a folder with a model"):
+    with pytest.raises(ValueError, match=f"^{tmp_path}: cannot be loaded as a model: "):
         load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("model.safetensors", b"cut short"),
+        ("tokenizer.json", b"{}"),
+        ("tokenizer.json", b"junk"),
+        ("config.json", b"{}"),
+        ("config.json", b'{"model_type": "llama", "hidden_size": "x"}'),
+        ("tokenizer_config.json", b"[]"),
+    ],
+)
+def test_a_damaged_folder_is_named(
+    model: Any, tokenizer: Any, tmp_path: Path, name: str, content: bytes
+) -> None:
+    """In one line, whatever its reader raises."""
+    model.save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    load(tmp_path)
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(ValueError, match=rf"^{tmp_path}: cannot be loaded as a model: [^\n]+\Z"):
+        load(tmp_path)
+
+
+@pytest.mark.parametrize("content", [b"", b"GGUF junk", b"GGUF" + bytes(4000)])
+def test_a_damaged_gguf_file_is_named(tmp_path: Path, content: bytes) -> None:
+    """And nothing is left in the cache."""
+    file, cache = tmp_path / "weights.gguf", tmp_path / "cache"
+    file.write_bytes(content)
+    with pytest.raises(ValueError, match=rf"^{file}: cannot be loaded as a model: [^\n]+\Z"):
+        load(file, cache_dir=cache)
+    assert list(cache.iterdir()) == []
 
 
 def test_an_unknown_name_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

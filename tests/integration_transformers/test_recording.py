@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from tokenizers import normalizers, pre_tokenizers
 from transformers import LlamaForCausalLM, PreTrainedTokenizerBase
 
+from tests.support.tiny_model import byte_tokenizer, rambling_model
+from transformers_stopping import load
 from transformers_stopping.probing import Prober
 from transformers_stopping.recording import Recorder, Recording, fingerprint
 
+CHAT = "{{ messages[0]['content'] }}"
 TEXTS = ["Why?", "What is it that you want to know of me?", "a", "Because.", "Why?"]
 SEEDS = [1, 2, 3, 4, 5]
 
@@ -25,6 +31,11 @@ def ids(tokenizer: PreTrainedTokenizerBase, texts: list[str]) -> list[list[int]]
 def tops(recording: Recording) -> NDArray[np.float32]:
     assert recording.top_logprobs is not None
     return recording.top_logprobs
+
+
+def ends(recording: Recording) -> NDArray[np.float32]:
+    assert recording.end_probability is not None
+    return recording.end_probability
 
 
 def assert_same(expected: Recording, actual: Recording) -> None:
@@ -76,12 +87,13 @@ def test_is_generate(model: Any, tokenizer: PreTrainedTokenizerBase) -> None:
         assert "".join(recording.tokens) == tokenizer.decode(said, skip_special_tokens=True)
 
 
+@pytest.mark.parametrize("temperature", [0.0, 0.5, 2.0])
 def test_readings_are_of_the_model(
-    model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerBase
+    model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerBase, temperature: float
 ) -> None:
     """Each reading is that of the model's own distribution, whatever the temperature."""
     [prompt] = ids(tokenizer, ["Why?"])
-    recorder = Recorder(model, tokenizer, max_tokens=12, top_logprobs=3, temperature=2.0)
+    recorder = Recorder(model, tokenizer, max_tokens=12, top_logprobs=3, temperature=temperature)
     [recording] = recorder.record([prompt], [0])
     with torch.no_grad():
         logits = model(torch.tensor([[*prompt, *recording.ids]])).logits[0, len(prompt) - 1 :]
@@ -93,7 +105,7 @@ def test_readings_are_of_the_model(
         (best[:, :3], tops(recording)),
         (-(chances.exp() * chances).sum(-1), recording.entropy),
         (best[:, 0].exp() - best[:, 1].exp(), recording.margin),
-        (chances[:, 1].exp(), recording.end_probability),
+        (chances[:, 1].exp(), ends(recording)),
     ):
         np.testing.assert_allclose(actual, expected.numpy(), rtol=2e-3, atol=2e-4)
     assert list(recording.seconds) == sorted(recording.seconds)
@@ -113,22 +125,40 @@ def test_several_end_tokens(model: LlamaForCausalLM, tokenizer: PreTrainedTokeni
         config.eos_token_id = was
     first = before.ids.index(before.ids[3])
     assert (cut.ids, cut.finish_reason) == (before.ids[:first], "stop")
-    assert (cut.end_probability >= before.end_probability[:first]).all()
+    assert (ends(cut) >= ends(before)[:first]).all()
 
 
+def test_no_end_token(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Where nothing ends a run all go on to the cap, and no probability of an end is made up."""
+    config: Any = model.generation_config
+    was, config.eos_token_id = config.eos_token_id, None
+    try:
+        recorder = Recorder(model, tokenizer, max_tokens=20, temperature=1.0)
+        recorded = recorder.record(ids(tokenizer, TEXTS), SEEDS)
+    finally:
+        config.eos_token_id = was
+    assert recorder.ends == frozenset()
+    for one in recorded:
+        assert (one.finish_reason, len(one.ids), one.end_probability) == ("length", 20, None)
+        assert np.isfinite(one.logprobs).all()
+
+
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 2.0])
 def test_sampling_follows_the_distribution(
-    model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerBase
+    model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerBase, temperature: float
 ) -> None:
-    """Over many seeds the first token comes as often as its probability says."""
+    """Over many seeds the best token comes as often as the scores over the temperature say."""
     [prompt] = ids(tokenizer, ["Why?"])
     runs = 2000
-    recorder = Recorder(model, tokenizer, max_tokens=1, top_logprobs=1, temperature=1.0)
+    recorder = Recorder(model, tokenizer, max_tokens=1, top_logprobs=0, temperature=temperature)
     recorded = recorder.record([prompt] * runs, list(range(runs)))
-    said = [one for one in recorded if one.ids]
-    chance = math.exp(tops(said[0])[0, 0])
-    best = sum(one.logprobs[0] == tops(one)[0, 0] for one in said)
-    deviation = math.sqrt(runs * chance * (1 - chance))
-    assert abs(best - runs * chance) < 5 * deviation
+    with torch.no_grad():
+        logits = model(torch.tensor([prompt])).logits[0, -1].double()
+    chances = torch.softmax(logits / temperature, -1)
+    best = int(chances.argmax())
+    chance = float(chances[best])
+    found = sum(one.ids == (best,) for one in recorded)
+    assert abs(found - runs * chance) < 5 * math.sqrt(runs * chance * (1 - chance))
 
 
 @pytest.mark.parametrize("one_line", [True, False])
@@ -181,17 +211,16 @@ def test_probes_in_little_memory(
 def test_embedded_batch_is_single(embedded: Any) -> None:
     """The embedded model says the same in a batch as alone, or the two parted at a near tie."""
     model, tokenizer = embedded
-    asked = ["What is a list?", "Name the largest planet of the solar system.", "What is 2 + 2?"]
     prompts = [
         list(
             tokenizer.apply_chat_template(
                 [{"role": "user", "content": text}], add_generation_prompt=True
             )["input_ids"]
         )
-        for text in asked
+        for text in ("What is a list?", "Name the largest planet of the solar system.")
     ]
-    recorder = Recorder(model, tokenizer, max_tokens=24)
-    together = recorder.record(prompts, [0, 0, 0])
+    recorder = Recorder(model, tokenizer, max_tokens=8)
+    together = recorder.record(prompts, [0, 0])
     for prompt, actual in zip(prompts, together, strict=True):
         [expected] = recorder.record([prompt], [0])
         if expected.ids != actual.ids:
@@ -205,16 +234,95 @@ def test_embedded_batch_is_single(embedded: Any) -> None:
             assert_same(expected, actual)
 
 
-def test_fingerprint(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerBase) -> None:
-    """One changed weight makes another model, and the same weights the same."""
-    before = fingerprint(model, tokenizer)
-    assert fingerprint(model, tokenizer) == before
-    weights: Any = model.lm_head.weight
+def change_weight(model: Any, tokenizer: Any) -> None:
     with torch.no_grad():
-        weights[0, 0] += 1.0
-        after = fingerprint(model, tokenizer)
-        weights[0, 0] -= 1.0
-    assert before != after
+        model.lm_head.weight[0, 0] += 1.0
+
+
+def change_config(model: Any, tokenizer: Any) -> None:
+    model.config.rms_norm_eps *= 2
+
+
+def change_end(model: Any, tokenizer: Any) -> None:
+    model.generation_config.eos_token_id = [1, 7]
+
+
+def change_template(model: Any, tokenizer: Any) -> None:
+    tokenizer.chat_template += " "
+
+
+def change_normaliser(model: Any, tokenizer: Any) -> None:
+    tokenizer.backend_tokenizer.normalizer = normalizers.Lowercase()
+
+
+def change_splitting(model: Any, tokenizer: Any) -> None:
+    tokenizer.backend_tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+
+
+def change_special(model: Any, tokenizer: Any) -> None:
+    tokenizer.bos_token = "<pad>"  # which a chat template may write
+
+
+def change_vocabulary(model: Any, tokenizer: Any) -> None:
+    tokenizer.add_tokens(["because"])
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        change_weight,
+        change_config,
+        change_end,
+        change_template,
+        change_normaliser,
+        change_splitting,
+        change_special,
+        change_vocabulary,
+    ],
+)
+def test_fingerprint(change: Callable[[Any, Any], None]) -> None:
+    """Whatever changes what is said makes another model."""
+    tokenizer = byte_tokenizer(CHAT)
+    model = rambling_model(tokenizer)
+    before = fingerprint(model, tokenizer)
+    change(model, tokenizer)
+    assert before != fingerprint(model, tokenizer)
+
+
+def test_fingerprint_is_steady(tmp_path: Path) -> None:
+    """Neither use nor a copy on the disk makes another model, nor the order of the end tokens."""
+    tokenizer = byte_tokenizer(CHAT)
+    model = rambling_model(tokenizer)
+    config: Any = model.generation_config
+    config.eos_token_id = [1, 7]
+    model.save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    before = fingerprint(model, tokenizer)
+    assert before == fingerprint(*load(tmp_path))
+    tokenizer(TEXTS, padding=True, truncation=True, max_length=4)
+    config.eos_token_id = [7, 1]
+    assert before == fingerprint(model, tokenizer)
+
+
+def test_room_for_a_run_and_its_probes(
+    model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerBase
+) -> None:
+    """A prompt, the cap and a probe at the end of the run may fill the context, and no more."""
+    recorder = Recorder(model, tokenizer, max_tokens=40)
+    room = Prober(model, tokenizer, "So: ", max_tokens=6).room
+    assert room == 4 + 6
+    recorder.check("q", [2] * 472)
+    recorder.check("q", [2] * 462, room)
+    with pytest.raises(
+        ValueError,
+        match=r"^question 'q': 473 tokens of prompt and 40 of answer go beyond .* context of 512$",
+    ):
+        recorder.check("q", [2] * 473)
+    with pytest.raises(
+        ValueError,
+        match=r"^question 'q': 463 tokens of prompt, 40 of answer and 10 of a probe go beyond ",
+    ):
+        recorder.check("q", [2] * 463, room)
 
 
 def test_bad_arguments(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerBase) -> None:
@@ -225,5 +333,3 @@ def test_bad_arguments(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerBa
             Recorder(model, tokenizer, **given)
     with pytest.raises(ValueError, match="words must hold at least one token, got ''"):
         Prober(model, tokenizer, "")
-    with pytest.raises(ValueError, match=r"question 'q': 500 tokens .* beyond .* context of 512"):
-        Recorder(model, tokenizer, max_tokens=40).check("q", [2] * 500)

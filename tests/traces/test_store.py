@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from stopping_core.types import Probe
 
 HEADER = Header("model", "0a", "plain", "0b", 8, top_logprobs=2, holds=frozenset({"logprobs"}))
 TEXTS = st.text(st.characters(codec="utf-8"), max_size=6)
+GOLD = TEXTS.filter(str.strip)
 FLOATS = st.floats(width=32, allow_nan=False)
 
 
@@ -62,7 +62,7 @@ def runs(draw: st.DrawFn) -> list[Run]:
             Run(
                 question_id=f"{draw(TEXTS)}{number}",
                 question=draw(TEXTS),
-                gold=tuple(draw(st.lists(TEXTS, min_size=1, max_size=2))),
+                gold=tuple(draw(st.lists(GOLD, min_size=1, max_size=2))),
                 tokens=tokens,
                 finish_reason=draw(TEXTS),
                 sample=draw(st.integers(0, 9)),
@@ -99,15 +99,6 @@ def test_round_trip(tmp_path_factory: pytest.TempPathFactory, made: list[Run]) -
         assert_equal(expected, actual)
 
 
-def test_header_round_trip(tmp_path: Path) -> None:
-    """The header comes back with its tags as a tuple and its needs as a set."""
-    header = dataclasses.replace(
-        HEADER, reasoning_tags=("<think>", "</think>"), probe="\nSo", samples=4
-    )
-    write_trace(tmp_path / "t", Trace(header, (run(),)))
-    assert read_trace(tmp_path / "t").header == header
-
-
 def test_nothing_emitted(tmp_path: Path) -> None:
     """A model that emits nothing makes a run of no tokens, and its readings stay recorded."""
     none = np.zeros(0, np.float32)
@@ -117,14 +108,16 @@ def test_nothing_emitted(tmp_path: Path) -> None:
 
 
 BAD_RUNS = {
-    "no gold": ((dataclasses.replace(run(), gold=()),), "row 0 (question 'one'.*'gold' is empty"),
-    "double": ((run(), run()), "row 1 (question 'one', sample 0).*twice"),
+    "no gold": ((dataclasses.replace(run(), gold=()),), r"row 0 \(question 'one'.*'gold' is empty"),
+    "double": ((run(), run()), r"row 1 \(question 'one', sample 0\).*twice"),
     "short": ((run(logprobs=np.zeros(1, np.float32)),), "'logprobs' has 1 values for 2 tokens"),
     "top": ((run(top_logprobs=np.zeros((2, 3), np.float32)),), "'top_logprobs' must have 2 values"),
     "probe": (
         (run(probes={3: Probe("x", 1, 1)}),),
         r"'probes' has a probe at 3, must be in \[0, 2",
     ),
+    "blank gold": ((dataclasses.replace(run(), gold=("b", "")),), r"'gold' has .*\('b', ''\)"),
+    "grader": ((dataclasses.replace(run(), grader="mine"),), "'grader' must be .*, got 'mine'"),
     "none": ((), "holds no run"),
 }
 
@@ -133,9 +126,7 @@ BAD_RUNS = {
 def test_writing_is_refused(tmp_path: Path, name: str) -> None:
     """What could not be read is not written, and nothing is left of the attempt."""
     bad, said = BAD_RUNS[name]
-    with pytest.raises(
-        ValueError, match=said.replace("(question", r"\(question").replace("0)", r"0\)")
-    ):
+    with pytest.raises(ValueError, match=said):
         write_trace(tmp_path / "t.parquet", Trace(HEADER, bad))
     assert list(tmp_path.iterdir()) == []
 
@@ -154,6 +145,12 @@ def table(tmp_path: Path) -> pa.Table:
 def changed(table: pa.Table, name: str, values: list[Any], type: Any = None) -> pa.Table:
     at = table.column_names.index(name)
     return table.set_column(at, name, pa.array(values, type or table.schema.field(name).type))
+
+
+def probes(**values: Any) -> list[Any]:
+    """The probes of two runs, the second one's with these values."""
+    good = {"at": 1, "text": "b", "tokens": 1, "reread": 9, "logprobs": [-1.0], "entropy": None}
+    return [[good], [good | values]]
 
 
 BAD_TABLES: dict[str, tuple[Callable[[pa.Table], pa.Table], str]] = {
@@ -181,6 +178,50 @@ BAD_TABLES: dict[str, tuple[Callable[[pa.Table], pa.Table], str]] = {
         "row 1: the column 'top_logprobs' must have 2 values a token",
     ),
     "double": (lambda t: changed(t, "question_id", ["one", "one"]), "row 1 .*twice"),
+    "blank gold": (
+        lambda t: changed(t, "gold", [["b"], ["\n"]]),
+        r"row 1 .*'gold' has a blank answer, got \('.n',\)",
+    ),
+    "grader": (
+        lambda t: changed(t, "grader", ["contains", "mine"]),
+        "row 1 .*'grader' must be one of contains, .*, got 'mine'",
+    ),
+    "null probe": (
+        lambda t: changed(t, "probes", [[], [None]]),
+        "row 1: the column 'probes' holds a null",
+    ),
+    "null place": (
+        lambda t: changed(t, "probes", probes(at=None)),
+        "row 1: the column 'probes' has a null in 'at'",
+    ),
+    "null text": (
+        lambda t: changed(t, "probes", probes(text=None)),
+        "row 1: the column 'probes' has a null in 'text'",
+    ),
+    "null tokens": (
+        lambda t: changed(t, "probes", probes(tokens=None)),
+        "row 1: the column 'probes' has a null in 'tokens'",
+    ),
+    "null reread": (
+        lambda t: changed(t, "probes", probes(reread=None)),
+        "row 1: the column 'probes' has a null in 'reread'",
+    ),
+    "null logprobs": (
+        lambda t: changed(t, "probes", probes(logprobs=None)),
+        "row 1: the column 'probes' has a null in 'logprobs'",
+    ),
+    "null logprob": (
+        lambda t: changed(t, "probes", probes(logprobs=[None])),
+        "row 1: the column 'probes' has a null in 'logprobs'",
+    ),
+    "place of a probe": (
+        lambda t: changed(t, "probes", probes(at=3)),
+        r"row 1 .*'probes' has a probe at 3, must be in \[0, 2\]",
+    ),
+    "two probes": (
+        lambda t: changed(t, "probes", [[], [probe for [probe] in probes(text="c")]]),
+        "row 1: the column 'probes' has two probes at 1",
+    ),
     "rows": (lambda t: t.slice(0, 0), "holds no run"),
     "no header": (lambda t: t.replace_schema_metadata(), "not a trace file"),
 }
@@ -194,26 +235,6 @@ def test_bad_tables(tmp_path: Path, table: pa.Table, name: str) -> None:
     pq.write_table(change(table), path)
     with pytest.raises(ValueError, match=f"^{path}: .*{said}|^{path}: {said}"):
         read_trace(path)
-
-
-@pytest.mark.parametrize(
-    ("change", "said"),
-    [
-        (lambda told: told | {"version": 2}, "version is 2, this reads 1"),
-        (lambda told: told | {"version": "1"}, "version is '1', this reads 1"),
-        (lambda told: told | {"header": told["header"] | {"holds": 5}}, "the header is not whole"),
-        (lambda told: {"version": 1}, "the header cannot be read"),
-        (lambda told: told | {"header": told["header"] | {"x": 1}}, "key 'x' is unknown"),
-        (lambda told: told | {"header": {"model": "m"}}, "the header is not whole"),
-    ],
-)
-def test_bad_headers(tmp_path: Path, table: pa.Table, change: Any, said: str) -> None:
-    """A header of another version, or with keys that nobody knows, is refused."""
-    [(key, value)] = table.schema.metadata.items()
-    content = json.dumps(change(json.loads(value)))
-    pq.write_table(table.replace_schema_metadata({key: content}), tmp_path / "bad")
-    with pytest.raises(ValueError, match=f"^{tmp_path / 'bad'}: .*{said}"):
-        read_trace(tmp_path / "bad")
 
 
 def test_damaged_files(tmp_path: Path, table: pa.Table) -> None:

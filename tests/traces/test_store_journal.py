@@ -19,7 +19,8 @@ HEADER = Header("model", "0a", "plain", "0b", 8)
 
 
 def asked(count: int, text: str = "What?") -> dict[Key, Asked]:
-    return {(f"q{number}", 0): Asked(text, "", ("b",)) for number in range(count)}
+    one = Asked(text, "", ("b",), "contains", "", "")
+    return {(f"q{number}", 0): one for number in range(count)}
 
 
 def run(key: Key, text: str = "a") -> Run:
@@ -29,6 +30,10 @@ def run(key: Key, text: str = "a") -> Run:
 def pairs(keys: list[Key]) -> list[list[Key]]:
     """Batches of two, the last ones first: the order of work is not that of the file."""
     return [keys[at : at + 2] for at in range(0, len(keys), 2)][::-1]
+
+
+def singly(keys: list[Key]) -> list[list[Key]]:
+    return [[key] for key in keys]
 
 
 def record(path: Path, count: int, header: Header = HEADER, most: int | None = None) -> list[Key]:
@@ -153,7 +158,7 @@ def test_killed_after_a_merge_with_failed_batches(tmp_path: Path) -> None:
         ({"template_fingerprint": "ff", "template": "raw"}, r"'0b' \(plain\), .*'ff' \(raw"),
         ({"temperature": 0.7}, "temperature=0.0, asked for is temperature=0.7"),
         ({"probe_every": 4}, "probe_every=0, asked for is probe_every=4"),
-        ({"reasoning_tags": ("<a>", "</a>")}, "reasoning_tags=None"),
+        ({"reasoning_tags": ("<a>", "</a>")}, "asked_reasoning_tags=None"),
     ],
 )
 @pytest.mark.parametrize("most", [1, None])
@@ -176,9 +181,34 @@ def test_other_questions(tmp_path: Path) -> None:
     record(path, 4)
     with (
         Journal(path, HEADER) as journal,
-        pytest.raises(ValueError, match="the question 'q0' was recorded with another text"),
+        pytest.raises(ValueError, match="question 'q0' was recorded with another question"),
     ):
         journal.begin(asked(4, "Why?"), pairs)
+
+
+@pytest.mark.parametrize("first", [("<r>", "</r>"), ("<think>", "</think>")])
+@pytest.mark.parametrize("most", [1, None])
+def test_tags_are_asked_again(tmp_path: Path, first: tuple[str, str], most: int | None) -> None:
+    """A file that was made with tags is not gone on with without: other places would be probed."""
+    path = tmp_path / "t.parquet"
+    with_tags = dataclasses.replace(HEADER, reasoning_tags=first)
+    record(path, 4, with_tags, most=most)
+    with pytest.raises(ValueError, match="asked for is asked_reasoning_tags=None"):
+        record(path, 6 if most is None else 4)
+    record(path, 4, with_tags)
+    assert names(path) == numbered(range(4))
+
+
+@pytest.mark.parametrize("change", [{"grader": "f1"}, {"group": "g"}, {"family": "f"}])
+def test_other_grading(tmp_path: Path, change: dict[str, Any]) -> None:
+    """A question keeps to its grader, group and family: a file is judged and split by one."""
+    path = tmp_path / "t.parquet"
+    record(path, 2)
+    [(name, value)] = change.items()
+    again = {key: dataclasses.replace(one, **change) for key, one in asked(3).items()}
+    said = f"the question 'q0' was recorded with another {name}: .*, asked for is '{value}'"
+    with Journal(path, HEADER) as journal, pytest.raises(ValueError, match=said):
+        journal.begin(again, pairs)
 
 
 def test_second_process(tmp_path: Path) -> None:
@@ -189,6 +219,55 @@ def test_second_process(tmp_path: Path) -> None:
         record(path, 2)
     record(path, 2)
     assert names(path) == numbered(range(2))
+
+
+def test_second_process_while_the_first_leaves(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Until the folder of the parts is gone, nobody else has put anything into it."""
+    path = tmp_path / "t.parquet"
+    tried: list[str] = []
+
+    def slowly(folder: Path, **options: Any) -> None:
+        for file in folder.iterdir():
+            file.unlink()
+        with pytest.raises(ValueError, match="another process is recording this file"):
+            Journal(path, HEADER).__enter__()
+        tried.append(folder.name)
+        folder.rmdir()
+
+    monkeypatch.setattr("stopping_core.traces.journal.shutil.rmtree", slowly)
+    record(path, 2)
+    assert tried == ["t.parquet.parts"]
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_missing_folder_is_made(tmp_path: Path) -> None:
+    """With nothing but the file in it at the end."""
+    path = tmp_path / "a" / "b" / "t.parquet"
+    record(path, 2)
+    assert list(path.parent.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("bare", [None, np.full(1, np.nan, np.float32)])
+def test_held_by_all(tmp_path: Path, bare: Any) -> None:
+    """What one run lacks the file does not hold; a run of no tokens has nothing to lack."""
+    path = tmp_path / "t.parquet"
+    zero = np.zeros(1, np.float32)
+    rich: dict[str, Any] = {
+        "logprobs": zero,
+        "end_probability": zero,
+        "top_logprobs": np.zeros((1, 2), np.float32),
+    }
+    empty = {name: values[:0] for name, values in rich.items()}
+    header = dataclasses.replace(HEADER, top_logprobs=2)
+    with Journal(path, header) as journal:
+        for number, [key] in journal.begin(asked(3), singly).items():
+            more = (rich, rich | {"logprobs": bare}, empty)[number]
+            tokens = () if number == 2 else ("a",)
+            journal.add(number, [dataclasses.replace(run(key), tokens=tokens, **more)])
+        journal.finish()
+    assert read_trace(path).header.holds == {"top_logprobs", "end_probability"}
 
 
 def test_told_from_the_runs(tmp_path: Path) -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import shutil
 import sys
 import tempfile
+import textwrap
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TypeAlias
 
@@ -54,8 +57,9 @@ def load(
         The model in evaluation mode, and its tokenizer.
 
     Raises:
-        ValueError: ``name_or_path`` looks like a path and there is nothing, or no GGUF file.
-        OSError: Nothing of that name can be loaded, or the Hub cannot be reached.
+        ValueError: ``name_or_path`` looks like a path and there is nothing, or no GGUF file; or
+            the files there are damaged.
+        OSError: There is no model of that name, or the Hub cannot be reached.
         MissingPackage: The embedded weights are not installed.
     """
     folder: str | Path
@@ -66,7 +70,8 @@ def load(
         if path.is_file():
             if path.suffix.lower() != ".gguf":
                 raise ValueError(f"name_or_path must be a folder or a .gguf file, got {path}")
-            folder = converted(path, cache_folder(cache_dir))
+            with _named(path):
+                folder = converted(path, cache_folder(cache_dir))
         elif path.is_dir():
             folder = path
         elif not isinstance(name_or_path, str) or _looks_like_path(name_or_path):
@@ -75,15 +80,35 @@ def load(
             folder = name_or_path
     local = isinstance(folder, Path)
     try:
-        model = AutoModelForCausalLM.from_pretrained(folder, local_files_only=local, dtype=dtype)
-        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=local)
-    except (OSError, ValueError) as error:
+        with _named(name_or_path):
+            model = AutoModelForCausalLM.from_pretrained(
+                folder, local_files_only=local, dtype=dtype
+            )
+            tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=local)
+    except OSError as error:
         raise OSError(
             "name_or_path must be a folder with a model, a .gguf file, or a model that the Hub "
             f"has and that can be downloaded now, got {name_or_path}: {error}"
         ) from error
     tokenizer.padding_side = "left"
     return model, tokenizer
+
+
+@contextlib.contextmanager
+def _named(source: object) -> Iterator[None]:
+    """Say whose files they are that cannot be read.
+
+    Readers of weights, vocabularies and settings raise what they like, ``Exception`` itself too.
+    """
+    try:
+        yield
+    except (OSError, ImportError):
+        raise
+    except Exception as error:
+        said = textwrap.shorten(str(error), 300, placeholder=" ...")
+        raise ValueError(
+            f"{source}: cannot be loaded as a model: {type(error).__name__}: {said}"
+        ) from error
 
 
 def _looks_like_path(name: str) -> bool:

@@ -30,6 +30,9 @@ class Prober:
         words: That ask for the answer, put after the text so far; not empty.
         max_tokens: The most tokens of an answer, >= 1.
 
+    Attributes:
+        room: The most tokens of a probe: the words that ask and the answer.
+
     Raises:
         ValueError: ``words`` are no token, ``max_tokens`` is below 1, or a layer of the model
             attends to a part of the text only.
@@ -58,13 +61,14 @@ class Prober:
         self._model: Any = model
         self._tokenizer = tokenizer
         self._limit = max_tokens
+        self.room = len(self._words) + max_tokens
         config = model.generation_config
         self._ends = token_set(None if config is None else config.eos_token_id)
         text = model.config.get_text_config(decoder=True)
         heads = getattr(text, "num_key_value_heads", None) or text.num_attention_heads
         width = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
         size = torch.empty(0, dtype=model.dtype).element_size()
-        self._room = _MEMORY // (2 * len(layers) * heads * width * size)  # tokens
+        self._fits = _MEMORY // (2 * len(layers) * heads * width * size)  # tokens
 
     def probe(
         self,
@@ -88,7 +92,7 @@ class Prober:
         probes: list[dict[int, Probe]] = [{} for _ in runs]
         texts = [[*prompt, *run] for prompt, run in zip(prompts, runs, strict=True)]
         with torch.inference_mode():
-            for group in _grouped([len(text) for text in texts], self._room):
+            for group in _grouped([len(text) for text in texts], self._fits):
                 whole = read(self._model, [texts[row] for row in group])
                 longest = whole.mask.shape[1]
                 asked = sorted(
@@ -96,8 +100,8 @@ class Prober:
                     for line, row in enumerate(group)
                     for at in where[row]
                 )  # by the length of what is before the place, padding included
-                spare = len(self._words) + self._limit
-                for part in _grouped([place[0] + spare for place in asked], self._room, _MOST):
+                sizes = [place[0] + self.room for place in asked]
+                for part in _grouped(sizes, self._fits, _MOST):
                     chunk = [asked[i] for i in part]
                     befores = [
                         texts[group[line]][: len(prompts[group[line]]) + at]

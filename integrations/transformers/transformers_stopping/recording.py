@@ -33,7 +33,7 @@ class Recording:
         top_logprobs: Of the most likely tokens, nats, falling; None for k = 0.  # (n, k)
         entropy: Over the whole vocabulary, nats.  # (n,)
         margin: Probability of the best token minus that of the second.  # (n,)
-        end_probability: Of all tokens that end a text, together.  # (n,)
+        end_probability: Of all tokens that end a text, together; None where there is none.  # (n,)
         seconds: When each token was there, after the batch had begun.  # (n,)
     """
 
@@ -44,7 +44,7 @@ class Recording:
     top_logprobs: NDArray[np.float32] | None
     entropy: NDArray[np.float32]
     margin: NDArray[np.float32]
-    end_probability: NDArray[np.float32]
+    end_probability: NDArray[np.float32] | None
     seconds: NDArray[np.float32]
 
     def columns(self) -> dict[str, Any]:
@@ -70,6 +70,7 @@ class Recorder:
 
     Attributes:
         threads: That compute.
+        ends: The tokens that end a run. Where there is none, all runs go on to the cap.
 
     Raises:
         ValueError: An argument is outside its interval, or the model is no decoder-only model.
@@ -103,19 +104,27 @@ class Recorder:
         self._top = top_logprobs
         self._temperature = temperature
         config = model.generation_config
-        self._ends = token_set(None if config is None else config.eos_token_id)
+        self.ends = token_set(None if config is None else config.eos_token_id)
 
-    def check(self, name: str, prompt: Sequence[int]) -> None:
-        """Refuse a prompt that leaves no room for a whole run.
+    def check(self, name: str, prompt: Sequence[int], probe: int = 0) -> None:
+        """Refuse a prompt that leaves no room for a whole run and a probe at its end.
+
+        Args:
+            name: Of the question, for the error.
+            prompt: Its tokens.
+            probe: The most tokens of a probe: the words that ask and the answer.
 
         Raises:
-            ValueError: Prompt and cap go beyond the model's context.
+            ValueError: Prompt, cap and probe go beyond the model's context.
         """
-        window = getattr(self._model.config, "max_position_embeddings", None)
-        if window is not None and len(prompt) + self._max_tokens > window:
+        text = self._model.config.get_text_config(decoder=True)
+        window = getattr(text, "max_position_embeddings", None)
+        if window is not None and len(prompt) + self._max_tokens + probe > window:
+            parts = f"{len(prompt)} tokens of prompt and {self._max_tokens} of answer"
+            if probe:
+                parts = parts.replace(" and", ",") + f" and {probe} of a probe"
             raise ValueError(
-                f"question {name!r}: {len(prompt)} tokens of prompt and {self._max_tokens} of "
-                f"answer go beyond the model's context of {window}"
+                f"question {name!r}: {parts} go beyond the model's context of {window}"
             )
 
     @torch.inference_mode()
@@ -137,7 +146,7 @@ class Recorder:
         """
         start = time.perf_counter()
         rows = [
-            Row(Detokenizer(self._tokenizer, prompt), self._ends, self._max_tokens)
+            Row(Detokenizer(self._tokenizer, prompt), self.ends, self._max_tokens)
             for prompt in prompts
         ]
         places = {
@@ -182,7 +191,7 @@ class Recorder:
             top_logprobs=np.array(best, np.float32).reshape(-1, self._top) if self._top else None,
             entropy=column("entropy"),
             margin=column("margin"),
-            end_probability=column("end_probability"),
+            end_probability=column("end_probability") if self.ends else None,
             seconds=np.array(row.seconds, np.float32),
         )
 
@@ -190,17 +199,32 @@ class Recorder:
 def fingerprint(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> str:
     """What tells this model from others: 16 hex digits of a SHA-256.
 
-    Over the weights as they are in memory, with their type, the configuration, the vocabulary and
-    the chat template; where they came from and which version saved them is left out.
+    Over the weights as they are in memory, with their type, the configuration, the tokens that end
+    a text, the whole tokenizer and the chat template; where they came from and which version saved
+    them is left out.
     """
     digest = hashlib.sha256(b"transformers")
     config = model.config.to_dict()
     for name in ("_name_or_path", "transformers_version", "dtype", "torch_dtype"):
         config.pop(name, None)
-    vocabulary = sorted(tokenizer.get_vocab().items())
-    for part in (config, vocabulary, str(tokenizer.chat_template)):
+    generation = model.generation_config
+    ends = sorted(token_set(None if generation is None else generation.eos_token_id))
+    template = [str(tokenizer.chat_template), tokenizer.special_tokens_map]
+    for part in (config, ends, _rules(tokenizer), template):
         digest.update(json.dumps(part, sort_keys=True, default=str).encode())
     for name, weights in sorted(model.state_dict().items()):
         digest.update(f"{name} {weights.dtype} {tuple(weights.shape)}".encode())
         digest.update(weights.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
     return digest.hexdigest()[:16]
+
+
+def _rules(tokenizer: PreTrainedTokenizerBase) -> Any:
+    """All that decides how a tokenizer cuts a text: its vocabulary, normaliser, merges and so on.
+
+    Padding and truncation are left out: they are of the last call, not of the tokenizer.
+    """
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is None:  # written in Python: its rules are its class
+        return [type(tokenizer).__name__, tokenizer.get_vocab()]
+    rules = json.loads(backend.to_str())
+    return {name: rule for name, rule in rules.items() if name not in ("padding", "truncation")}

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from stopping_core.cli.record.task import Task
 from stopping_core.embedded import MODEL
@@ -16,6 +16,8 @@ from transformers_stopping import load
 from transformers_stopping.probing import Prober
 from transformers_stopping.prompts import RenderedPrompt
 from transformers_stopping.recording import Recorder, Recording, fingerprint
+
+_log = logging.getLogger(__name__)
 
 _WINDOW = 16
 """Batches whose prompts are sorted by length together, so that little is padding."""
@@ -31,12 +33,14 @@ class LocalSource:
         threads: That compute; None leaves it to torch.
 
     Raises:
-        ValueError: An argument is outside its interval.
-        OSError: The model cannot be loaded.
+        ValueError: An argument is outside its interval, the model's files are damaged, its chat
+            template cannot put a question, or a run and its probes go beyond its context.
+        OSError: There is no such model.
     """
 
     def __init__(self, task: Task, model: str | None, batch: int, threads: int | None) -> None:
         loaded, self._tokenizer = load(model)
+        known_as = _known_as(model)
         self._task = task
         self._batch = batch
         self._recorder = Recorder(
@@ -47,19 +51,25 @@ class LocalSource:
             temperature=task.temperature,
             threads=threads,
         )
+        if not self._recorder.ends:
+            _log.warning(
+                "%s names no end-of-sequence token: all runs go on to the cap, and there is no "
+                "end probability",
+                known_as,
+            )
         self._prober = None
         if task.probe_every:
             self._prober = Prober(
                 loaded, self._tokenizer, task.template.probe, max_tokens=task.probe_tokens
             )
         self._prompts = {
-            name: RenderedPrompt(self._tokenizer, self._prompt(question))
-            for name, question in task.questions.items()
+            name: self._prompt(known_as, question) for name, question in task.questions.items()
         }
+        room = 0 if self._prober is None else self._prober.room
         for name, prompt in self._prompts.items():
-            self._recorder.check(name, prompt.ids)
+            self._recorder.check(name, prompt.ids, room)
         self.header = task.header(
-            _known_as(model),
+            known_as,
             fingerprint(loaded, self._tokenizer),
             self._recorder.threads,
             task.top_logprobs,
@@ -126,9 +136,19 @@ class LocalSource:
                 found[row] = {at: self._task.said(tokens, probe) for at, probe in one.items()}
         return found
 
-    def _prompt(self, question: Question) -> Any:
+    def _prompt(self, model: str, question: Question) -> RenderedPrompt:
         template = self._task.template
-        return template.messages(question) if template.chat else template.text(question)
+        if not template.chat:
+            return RenderedPrompt(self._tokenizer, template.text(question))
+        try:
+            return RenderedPrompt(self._tokenizer, template.messages(question))
+        except (ValueError, ImportError):
+            raise
+        except Exception as error:  # a chat template is a program, and fails as it likes
+            raise ValueError(
+                f"{model}: its chat template cannot put the question {question.id!r}: "
+                f"{type(error).__name__}: {error}"
+            ) from error
 
 
 def _known_as(model: str | None) -> str:

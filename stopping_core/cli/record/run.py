@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,15 +18,13 @@ from rich.progress import (
 )
 
 from stopping_core.cli.record.choose import choose
+from stopping_core.cli.record.out import check_out
 from stopping_core.cli.record.task import Source, Task
 from stopping_core.errors import MissingPackage
 from stopping_core.questions import load_questions
 from stopping_core.templates import load_template
 from stopping_core.traces.journal import Journal
 from stopping_core.traces.run import Run
-
-FAILURES = (ValueError, OSError, ImportError)
-"""What is told in a line: a mistake in the call, a damaged file, a missing package."""
 
 _TOLD = 5
 
@@ -68,6 +67,7 @@ def run(settings: Settings) -> None:
     """
     console = Console()
     task = _task(settings)
+    check_out(settings.out)
     with console.status("Loading the model"):
         source = _source(settings, task)
     with Journal(settings.out, source.header) as journal:
@@ -93,8 +93,18 @@ def run(settings: Settings) -> None:
             failed = source.record(batches, keep, watch)
         held = journal.finish()
     for line in failed[:_TOLD]:
-        console.print(f"not recorded: {line}", style="red", highlight=False, markup=False)
+        console.print(
+            f"not recorded: {line}", style="red", highlight=False, markup=False, soft_wrap=True
+        )
     console.print(told.line(settings.out, held), highlight=False, soft_wrap=True)
+    if task.probe_every and told.unprobed:
+        console.print(
+            f"{told.unprobed} runs were not probed: they reason on a channel of their own, which "
+            f"no probe can continue, or not between the tags of --reasoning",
+            style="yellow",
+            highlight=False,
+            soft_wrap=True,
+        )
     if failed:
         raise ValueError(f"{len(failed)} runs failed: the same command tries them again")
 
@@ -107,12 +117,14 @@ class _Told:
     tokens: int = 0
     generated: int = 0
     capped: int = 0
+    unprobed: int = 0
     start: float = field(default_factory=time.perf_counter)
 
     def add(self, runs: list[Run]) -> None:
         self.runs += len(runs)
         self.generated += sum(map(len, runs))
         self.capped += sum(run.finish_reason == "length" for run in runs)
+        self.unprobed += sum(not run.probes for run in runs)
 
     def speed(self) -> float:
         return self.tokens / max(time.perf_counter() - self.start, 1e-9)
@@ -127,6 +139,8 @@ class _Told:
 
 def _task(settings: Settings) -> Task:
     template = load_template(settings.template)
+    if not math.isfinite(settings.temperature):
+        raise ValueError(f"--temperature must be finite, got {settings.temperature}")
     if settings.samples > 1 and not settings.temperature:
         raise ValueError("--samples must be 1 where --temperature is 0: greedy runs are all equal")
     if settings.probe_every and not template.probe:

@@ -5,41 +5,43 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+import math
+import re
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import httpx
-from openai import AsyncOpenAI, NotFoundError, OpenAIError
-from tenacity import (
-    AsyncRetrying,
-    RetryCallState,
-    retry_if_exception,
-    stop_after_attempt,
-    wait_random_exponential,
-)
+from openai import AsyncOpenAI, OpenAIError
 
-from stopping_core.cli.record.endpoint import Endpoint, Prompt, Reply
+from stopping_core.cli.record.endpoint import Endpoint, Prompt
+from stopping_core.cli.record.reply import Reply
 from stopping_core.cli.record.task import Task
-from stopping_core.faults import is_transient, retry_after
 from stopping_core.questions import Question
 from stopping_core.traces.journal import Key
 from stopping_core.traces.run import Run
 from stopping_core.types import Probe
 
-_ATTEMPTS = 5
-_LONGEST_WAIT = 60.0
 _TIMEOUT = 600.0
 _GIVE_UP = 8
 _SHOWN = 160
-_BACKOFF = wait_random_exponential(multiplier=0.5, max=20)
-_FAILURES = (OpenAIError, httpx.HTTPError, OSError, ValueError)
-_UNSTEADY = frozenset({"created", "n_ctx"})
+_FAILURES = (OpenAIError, httpx.HTTPError, OSError, ValueError, RecursionError)
+_NAMES = ("id", "root", "parent", "max_model_len")
+_MEASURES = (
+    "ftype",
+    "n_ctx_train",
+    "n_embd",
+    "n_params",
+    "n_vocab",
+    "quantization",
+    "size",
+    "vocab_type",
+)
 
 
 class ServedSource:
     """A model behind an endpoint; it is asked one token twice, to see that it answers.
 
-    Its fingerprint is what ``/v1/models`` tells of it, and ``system_fingerprint`` where both
+    Its fingerprint is what names the model in ``/v1/models``, and ``system_fingerprint`` where both
     answers had the same. Two models that a server tells nothing of but one name cannot be told
     apart.
 
@@ -130,14 +132,12 @@ class ServedSource:
 
     async def _run(self, endpoint: Endpoint, key: Key) -> Run:
         task, prompt = self._task, self._prompts[key[0]]
-        reply = await _patiently(
-            endpoint, prompt, task.max_tokens, task.temperature, task.seed_of(key)
-        )
+        reply = await endpoint.ask(prompt, task.max_tokens, task.temperature, task.seed_of(key))
         run = task.run(
             key,
             prompt if isinstance(prompt, str) else "\n\n".join(one["content"] for one in prompt),
             reply.prompt_tokens,
-            **reply.columns(task.top_logprobs, self._told or reply.told),
+            **reply.columns(task.top_logprobs, self._told),
         )
         if run.reasoning is None:  # else the text so far is no beginning of an answer
             await self._probe(endpoint, run, prompt)
@@ -148,7 +148,7 @@ class ServedSource:
         task = self._task
         for at in task.places(run.tokens):
             before = "".join(run.tokens[:at]) + task.template.probe
-            reply = await _patiently(endpoint, _continued(prompt, before), task.probe_tokens)
+            reply = await endpoint.ask(_continued(prompt, before), task.probe_tokens)
             probe = _answer(reply, one_line=not task.thinks(run.tokens))
             run.probes[at] = task.said(run.tokens, probe)
 
@@ -158,15 +158,14 @@ class ServedSource:
             endpoint = Endpoint(client, self._model, self._task.top_logprobs)
             prompt = next(iter(self._prompts.values()))
             try:
-                replies = [await _patiently(endpoint, prompt, 1) for _ in range(2)]
-                listed = await _listed(client)
+                listed = await endpoint.listed()  # first, as it costs nothing
+                replies = [await endpoint.ask(prompt, 1) for _ in range(2)]
             except _FAILURES as error:
                 raise ValueError(f"{self._base_url}: {self._shown(error)}") from error
         self._told = any(reply.told for reply in replies)
         names = {reply.system_fingerprint for reply in replies}
-        entry = next((one for one in listed if one["id"] == self._model), {})
-        known = [self._model, _steady(entry), names.pop() if len(names) == 1 else None]
-        content = json.dumps(known, sort_keys=True, default=str)
+        known = [self._model, _steady(listed), names.pop() if len(names) == 1 else None]
+        content = json.dumps(known, sort_keys=True)
         return hashlib.sha256(content.encode()).hexdigest()[:16]
 
     def _client(self) -> AsyncOpenAI:
@@ -179,41 +178,11 @@ class ServedSource:
         return template.messages(question) if template.chat else template.text(question)
 
     def _shown(self, error: BaseException) -> str:
-        """An error in a short line, without the key."""
+        """An error in a short line, without the key, however its quotes are escaped."""
         text = " ".join(f"{type(error).__name__}: {error}".split())
-        if self._api_key != "none":
-            for shown in (self._api_key, repr(self._api_key)[1:-1]):
-                text = text.replace(shown, "***")
+        for part in () if self._api_key == "none" else self._api_key.split():
+            text = re.sub(r"\\*".join(map(re.escape, part)), "***", text)
         return text if len(text) <= _SHOWN else f"{text[:_SHOWN]} ..."
-
-
-async def _patiently(
-    endpoint: Endpoint, prompt: Prompt, max_tokens: int, temperature: float = 0.0, seed: int = 0
-) -> Reply:
-    """Ask; again where the failure may pass, after the time that the server wants."""
-    async for attempt in AsyncRetrying(
-        retry=retry_if_exception(is_transient),
-        stop=stop_after_attempt(_ATTEMPTS),
-        wait=_wait,
-        reraise=True,
-    ):
-        with attempt:
-            reply = await endpoint.ask(prompt, max_tokens, temperature, seed)
-    return reply
-
-
-async def _listed(client: AsyncOpenAI) -> list[dict[str, Any]]:
-    """The models as the endpoint lists them; none where it has no list."""
-    try:
-        return [one.model_dump() async for one in client.models.list()]
-    except NotFoundError:
-        return []
-
-
-def _wait(state: RetryCallState) -> float:
-    error = state.outcome.exception() if state.outcome is not None else None
-    asked = retry_after(error)
-    return _BACKOFF(state) if asked is None else min(asked, _LONGEST_WAIT)
 
 
 def _continued(prompt: Prompt, before: str) -> Prompt:
@@ -226,13 +195,16 @@ def _continued(prompt: Prompt, before: str) -> Prompt:
 
 
 def _answer(reply: Reply, one_line: bool) -> Probe:
+    if reply.prompt_tokens is None:
+        raise ValueError("the endpoint tells no prompt_tokens: what a probe costs is not known")
     count = _line_end(reply.tokens) if one_line else len(reply.tokens)
     text = "".join(reply.tokens[:count])
     if one_line:
         blank = len(text) - len(text.lstrip())
         text = text[:blank] + text[blank:].partition("\n")[0]
-    logprobs = [entry.logprob for entry in reply.entries[:count] if entry is not None]
-    return Probe(text, count, reply.prompt_tokens or 0, tuple(logprobs))
+    logprobs = [math.nan if one is None else one.logprob for one in reply.entries[:count]]
+    known = () if any(map(math.isnan, logprobs)) else tuple(logprobs)
+    return Probe(text, count, reply.prompt_tokens, known)
 
 
 def _line_end(tokens: Sequence[str]) -> int:
@@ -247,8 +219,10 @@ def _named(key: Key) -> str:
     return f"{key[0]!r}, sample {key[1]}"
 
 
-def _steady(entry: Any) -> Any:
-    """What ``/v1/models`` tells of the model itself, and not of how it is served just now."""
-    if not isinstance(entry, dict):
-        return entry
-    return {name: _steady(value) for name, value in entry.items() if name not in _UNSTEADY}
+def _steady(listed: Mapping[str, Any]) -> dict[str, Any]:
+    """What a list's entry says of the model itself: vLLM numbers every answer, for one."""
+    meta = listed.get("meta")
+    measured = meta if isinstance(meta, Mapping) else {}
+    named = {name: listed.get(name) for name in _NAMES}
+    named |= {f"meta.{name}": measured.get(name) for name in _MEASURES}
+    return {name: value for name, value in named.items() if isinstance(value, str | int | float)}

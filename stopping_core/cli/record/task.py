@@ -46,7 +46,14 @@ class Task:
     def asked(self) -> dict[Key, Asked]:
         """All runs that the file is to hold."""
         return {
-            (question.id, sample): Asked(question.question, question.context, question.gold)
+            (question.id, sample): Asked(
+                question.question,
+                question.context,
+                question.gold,
+                question.grader,
+                question.group,
+                question.family,
+            )
             for question in self.questions.values()
             for sample in range(self.samples)
         }

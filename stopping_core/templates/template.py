@@ -102,6 +102,30 @@ class Template:
             raise ValueError(f"template {self.name!r} is a chat: it has messages and no text")
         return _fill(self.user, question)
 
+    def read(self, prompt: str) -> tuple[str, str] | None:
+        r"""Find question and context again in what was sent: ``user`` backwards.
+
+        Args:
+            prompt: The user's message, or the whole prompt where ``chat`` is false.
+
+        Returns:
+            Question and context, ``""`` where there is none; None where the prompt was not made
+            from this template. Where the template's own words stand in the context as well, the
+            question is what follows the last of them.
+
+        Examples:
+            >>> raw = Template("mine", "Context: {context}\nQ: {question}\nA:", chat=False)
+            >>> raw.read("Context: Tea is green.\nQ: What is green?\nA:")
+            ('What is green?', 'Tea is green.')
+            >>> raw.read("Q: What is green?\nA:"), raw.read("What is green?")
+            (('What is green?', ''), None)
+        """
+        for user in (self.user, _CONTEXT_LINE.sub("", self.user)):
+            if found := _pattern(user).fullmatch(prompt):
+                places = found.groupdict("")
+                return places["question"], places.get("context", "")
+        return None
+
 
 def load_template(name_or_path: str | Path) -> Template:
     """Load a template of this package by its name, or a TOML file of one's own by its path.
@@ -148,3 +172,14 @@ def _fill(part: str, question: Question) -> str:
         part = _CONTEXT_LINE.sub("", part)
     values = {"context": question.context, "question": question.question}
     return _PLACEHOLDER.sub(lambda place: values[place[1]], part)
+
+
+def _pattern(user: str) -> re.Pattern[str]:
+    """What matches the texts that a message becomes, with the places by name."""
+    pattern, end, named = "", 0, set[str]()
+    for place in _PLACEHOLDER.finditer(user):
+        pattern += re.escape(user[end : place.start()])
+        pattern += f"(?P={place[1]})" if place[1] in named else f"(?P<{place[1]}>.*)"
+        named.add(place[1])
+        end = place.end()
+    return re.compile(pattern + re.escape(user[end:]), re.DOTALL)

@@ -175,3 +175,36 @@ def test_a_chat_has_no_text_and_a_raw_prompt_no_messages() -> None:
         load_template("plain").text(TEA)
     with pytest.raises(ValueError, match="template 'raw' is a raw prompt"):
         load_template("raw").messages(TEA)
+
+
+@given(st.text(max_size=30).filter(str.strip), st.text(max_size=60))
+@pytest.mark.parametrize("name", NAMES)
+def test_what_was_sent_is_read_again(name: str, question: str, context: str) -> None:
+    """Question and context come back as they were, where the template's words are not in them."""
+    template = load_template(name)
+    asked = Question("1", question, ("a",), context=context if "{context}" in template.user else "")
+    if template.chat:
+        (prompt,) = (m["content"] for m in template.messages(asked) if m["role"] == "user")
+    else:
+        prompt = template.text(asked)
+    assert (asked.question, asked.context) == template.read(prompt)
+
+
+def test_the_words_of_the_template_in_a_context() -> None:
+    """The question is what follows the last of them."""
+    raw = load_template("raw")
+    tricky = replace(TEA, context="Question: Who?\nAnswer: me.\nQuestion: x")
+    assert (TEA.question, tricky.context) == raw.read(raw.text(tricky))
+
+
+@pytest.mark.parametrize("prompt", ["", "Where did tea come from?", "Context: x\nQuestion: y"])
+def test_another_prompt_is_not_read(prompt: str) -> None:
+    """What was not made from the template gives nothing."""
+    assert load_template("raw").read(prompt) is None
+
+
+def test_a_place_that_stands_twice_must_hold_one_text() -> None:
+    """A question asked twice is one question."""
+    twice = Template("t", "{question} I say: {question}", chat=False)
+    assert ("Who?", "") == twice.read("Who? I say: Who?")
+    assert twice.read("Who? I say: Why?") is None

@@ -5,9 +5,10 @@ from __future__ import annotations
 import copy
 import math
 import pickle
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from itertools import compress
+from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,11 +21,14 @@ from stopping_core.traces.run import Run
 from stopping_core.traces.stream import TAGS, Tags, answer_of, closing_tokens
 from stopping_core.types import Boundary, Channel, Probe
 
+T = TypeVar("T")
 Mask: TypeAlias = NDArray[np.bool_]
 Counts: TypeAlias = NDArray[np.int64]
 Readings: TypeAlias = NDArray[np.float64]
 
 NO_PROBE = Probe("", tokens=0, reread=0)
+
+_BY_ROW = ("rows", "run", "tokens", "offset", "boundary", "seconds", "place", "fed", "probed")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -107,6 +111,8 @@ class Columns:
         self.every = every
         self.everything: Columns = self
         self._kept: dict[Hashable, Readings] = {}
+        self._made: dict[Hashable, Any] = {}
+        self._asked: dict[tuple[int, ...], Columns] = {}
         self._pinned: list[Signal] = []
         self._answers: dict[int, str] = {}
         self._verdicts: dict[int, tuple[CompletenessCheck, dict[int, bool]]] = {}
@@ -134,9 +140,21 @@ class Columns:
         """Select the rows at which the engine asks a policy with these marks."""
         if self.everything is not self:
             return self.everything.asked(marks)
-        counted = self._counts(marks)
-        before = np.where(self._begins(), 0, np.roll(counted, 1))
-        return self._select((self.boundary != 0) | (counted > before))
+        named = tuple(sorted({mark for mark in marks if mark > 0}))
+        if named not in self._asked:
+            counted = self._counts(named)
+            before = np.where(self._begins(), 0, np.roll(counted, 1))
+            self._asked.clear()  # the last is kept: the settings of a rule mostly share it
+            self._asked[named] = self._select((self.boundary != 0) | (counted > before))
+        return self._asked[named]
+
+    def of_runs(self, where: Mask) -> Columns:
+        """Select the rows of some runs, which are numbered anew; ``everything`` stays.
+
+        Args:
+            where: The runs to keep.  # (runs,)
+        """
+        return self.once(("of_runs", where.tobytes()), lambda columns: columns._of_runs(where))
 
     def at(self, boundary: Boundary) -> Mask:
         """Rows at which one of these kinds ends."""
@@ -168,17 +186,40 @@ class Columns:
     def reading(self, signal: Signal) -> Readings:
         """What the signal reads at each row, NaN where it has no reading.  # (n,)."""
         self.extract((signal,))
-        readings: Readings = self._kept[self._key(signal)][self.rows]
+        readings: Readings = self._kept[self.key(signal)][self.rows]
         return readings
 
     def extract(self, signals: Iterable[Signal]) -> None:
         """Take the readings of several signals in one pass, for ``reading`` to find."""
-        missing = {self._key(signal): signal for signal in signals}
+        missing = {self.key(signal): signal for signal in signals}
         missing = {key: signal for key, signal in missing.items() if key not in self._kept}
         if missing:
             self._pinned += missing.values()
-            readings = read(self.runs, tuple(missing.values()), self.channel, self.tags)
+            runs = self.everything.runs
+            readings = read(runs, tuple(missing.values()), self.channel, self.tags)
             self._kept.update(zip(missing, readings, strict=True))
+
+    def key(self, signal: Signal) -> Hashable:
+        """Class and settings of a signal; where they cannot be told, the object itself."""
+        try:
+            return type(signal), pickle.dumps(signal)
+        except (pickle.PicklingError, AttributeError, TypeError):
+            return id(signal)
+
+    def once(self, key: Hashable, make: Callable[[Columns], T]) -> T:
+        """What ``make`` makes of these rows, made at the first call with this key and kept.
+
+        For what the settings of a rule have in common: it is kept with this selection, as long as
+        rules with the same marks are asked.
+
+        Args:
+            key: Names what is made, and the settings that it depends on.
+            make: Makes it.
+        """
+        if key not in self._made:
+            self._made[key] = make(self)
+        made: T = self._made[key]
+        return made
 
     @property
     def has_probe(self) -> Mask:
@@ -192,8 +233,12 @@ class Columns:
         A replay that comes to a row without a probe, and asks for it, is refused by ``cut``; what
         a policy makes of the empty one has no effect.
         """
-        number = int(self.probed[row])
-        return NO_PROBE if number < 0 else self.probes[number]
+        return self.probes_at(np.array([row]))[0]
+
+    def probes_at(self, rows: Counts) -> list[Probe]:
+        """The probes of some rows, likewise."""
+        numbers = self.probed[rows].tolist()
+        return [NO_PROBE if number < 0 else self.probes[number] for number in numbers]
 
     def bills_of_probes(self, rows: Counts) -> Counts:
         """What the probes of some rows took, 0 where there is none.
@@ -253,9 +298,18 @@ class Columns:
 
     def _select(self, where: Mask) -> Columns:
         view, rows = copy.copy(self), np.flatnonzero(where)
-        view.rows, view.starts = rows, np.searchsorted(rows, self.starts)
-        for name in ("run", "tokens", "offset", "boundary", "seconds", "place", "fed", "probed"):
+        view.starts, view._made = np.searchsorted(rows, self.starts), {}
+        for name in _BY_ROW:
             setattr(view, name, getattr(self, name)[rows])
+        return view
+
+    def _of_runs(self, where: Mask) -> Columns:
+        view = self._select(where[self.run])
+        view.run = (np.cumsum(where) - 1)[view.run]
+        view.starts = np.append(view.starts[:-1][where], len(view))
+        view.runs = tuple(compress(self.runs, where))
+        view.lengths, view.prompts = self.lengths[where], self.prompts[where]
+        view._answers = {}
         return view
 
     def _begins(self) -> Mask:
@@ -264,9 +318,9 @@ class Columns:
         begins[self.starts[:-1][np.diff(self.starts) > 0]] = True
         return begins
 
-    def _counts(self, marks: Iterable[int]) -> Counts:
-        """How many counts that fall due had been reached at each row."""
-        named = np.array(sorted({mark for mark in marks if mark > 0}), dtype=np.int64)
+    def _counts(self, marks: Sequence[int]) -> Counts:
+        """How many counts that fall due had been reached at each row; the marks are sorted."""
+        named = np.array(marks, dtype=np.int64)
         counts: Counts = self.tokens // self.every + np.searchsorted(named, self.tokens, "right")
         return counts
 
@@ -299,10 +353,3 @@ class Columns:
             for probe, closing in zip(self.probes, self._closing, strict=True)
         ]
         return np.array([*bills, (0, 0, 0)], dtype=np.int64).T.copy()
-
-    def _key(self, signal: Signal) -> Hashable:
-        """Class and settings of a signal; where they cannot be told, the object itself."""
-        try:
-            return type(signal), pickle.dumps(signal)
-        except (pickle.PicklingError, AttributeError, TypeError):
-            return id(signal)

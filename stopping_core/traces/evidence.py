@@ -67,8 +67,8 @@ def check_evidence(policy: Policy, runs: Iterable[Run]) -> None:
                 raise MissingEvidence(repr(policy), need, _name(run))
         for need in of_probes:
             lack, held = _PROBES[need]
-            answered = [probe for probe in run.probes.values() if probe.tokens]
-            if answered and not any(map(held, answered)):
+            answered = (held(probe) for probe in run.probes.values() if probe.tokens)
+            if not next(answered, True) and not any(answered):
                 raise MissingEvidence(repr(policy), lack, _name(run))
 
 

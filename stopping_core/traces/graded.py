@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TypeAlias
 
 import numpy as np
@@ -29,6 +30,7 @@ class Graded:
         self._graders = [GRADERS[grader or run.grader] for run in columns.runs]
         self._kept: _Kept = {}
         self._probes: dict[tuple[int, str], float] = {}
+        self._rows: Readings = np.full(len(self._columns), math.nan)
 
     def full(self) -> Readings:
         """The grades of the full runs.  # (runs,)."""
@@ -37,7 +39,9 @@ class Graded:
 
     def at(self, rows: Counts) -> Readings:
         """The grades of the answers that stops at some rows leave.  # (k,)."""
-        return np.array([self._at(row) for row in rows.tolist()], dtype=np.float64)
+        new = np.unique(rows[np.isnan(self._rows[rows])])
+        self._rows[new] = [self._at(row) for row in new.tolist()]
+        return self._rows[rows]
 
     def right(self, rows: Counts) -> Mask:
         """Whether these answers are right.  # (k,)."""

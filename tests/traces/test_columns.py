@@ -56,6 +56,7 @@ class Notes(Policy):
 
 
 RUNS = plain_runs() + thinking_runs()
+WHOLE = Columns(RUNS)
 
 
 @settings(max_examples=100, deadline=None)
@@ -128,6 +129,47 @@ def test_a_signal_is_read_once_for_all_with_its_settings() -> None:
     view = columns.asked((3,))
     np.testing.assert_array_equal(whole[view.rows], view.reading(Counted()))
     assert before == Counted.fed > 0
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    st.lists(st.booleans(), min_size=len(RUNS), max_size=len(RUNS)),
+    st.lists(st.integers(1, 60), max_size=4),
+)
+def test_some_runs_are_as_if_there_were_no_others(kept: list[bool], marks: list[int]) -> None:
+    """They are numbered anew; their rows, probes and readings are their own."""
+    where = np.array(kept)
+    view = WHOLE.asked(marks).of_runs(where)
+    alone = Columns([run for run, keep in zip(RUNS, kept, strict=True) if keep]).asked(marks)
+    assert alone.runs == view.runs
+    for name in ("run", "starts", "lengths", "prompts", "tokens", "offset", "boundary", "fed"):
+        np.testing.assert_array_equal(getattr(alone, name), getattr(view, name), name)
+    np.testing.assert_array_equal(alone.reading(MeanLogprob(3)), view.reading(MeanLogprob(3)))
+    np.testing.assert_array_equal(alone.first(alone.has_probe), view.first(view.has_probe))
+    rows = np.arange(len(alone))
+    assert alone.probes_at(rows) == view.probes_at(rows)
+    texts = [[one.answer_at(row) for row in rows.tolist()] for one in (alone, view)]
+    assert texts[0] == texts[1]
+
+
+def test_what_settings_share_is_made_once_for_the_same_places() -> None:
+    """Whoever asks; for some of the runs, and at other marks, it is made of these."""
+    columns = Columns([make_run(list("abcdef"), 0), make_run(list("abc"), 1)])
+    made: list[int] = []
+
+    def make(places: Columns) -> int:
+        made.append(len(places))
+        return len(places)
+
+    for marks in ((3, 5, 0), (5, 3)):
+        asked = columns.asked(marks)
+        assert [3, 2, 1] == [
+            asked.once("length", make),
+            asked.of_runs(np.array([True, False])).once("length", make),
+            asked.of_runs(np.array([False, True])).once("length", make),
+        ]
+    assert [3, 2, 1] == made
+    assert 2 == columns.asked((3,)).once("length", make)
 
 
 def test_settings_tell_signals_apart() -> None:

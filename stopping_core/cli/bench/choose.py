@@ -7,6 +7,13 @@ from collections.abc import Sequence
 from stopping_core.cli.bench.scores import Point
 from stopping_core.costs import LOCAL
 
+_ROUNDING = 1e-9
+
+
+def keeps(lost: float, level: float) -> bool:
+    """Say whether a loss is within a level, both in points, rounding errors apart."""
+    return lost <= level + _ROUNDING
+
 
 def within(points: Sequence[Point | None], level: float, regime: str = LOCAL.name) -> int | None:
     """Take the setting that saves most among those that lose at most ``level``.
@@ -26,7 +33,7 @@ def within(points: Sequence[Point | None], level: float, regime: str = LOCAL.nam
     fit = [
         (-saving, point.lost, number)
         for number, point in enumerate(points)
-        if point is not None and point.lost <= level + 1e-9
+        if point is not None and keeps(point.lost, level)
         if (saving := point.savings.get(regime)) is not None and saving > 0
     ]
     return min(fit)[2] if fit else None

@@ -16,7 +16,7 @@ from stopping_core.cli.bench.choose import front
 from stopping_core.cli.bench.scores import Mask, Point, Scores, add_up
 from stopping_core.cli.bench.table import Swept
 
-COLORS = {
+_COLORS = {
     "text": "#0072b2",
     "logprobs": "#d55e00",
     "probes": "#009e73",
@@ -46,11 +46,6 @@ class Curve:
     chosen: tuple[Point, ...]
     reported: tuple[Point, ...]
     leads: bool = False
-
-    @property
-    def color(self) -> str:
-        """The colour of its tier."""
-        return COLORS.get(self.tier, _OTHER)
 
     @property
     def line(self) -> list[int]:
@@ -93,6 +88,11 @@ def curve(swept: Swept, full: Scores, report: Mask, leaders: Sequence[str]) -> C
     )
 
 
+def color(tier: str) -> str:
+    """Give the colour of a tier."""
+    return _COLORS.get(tier, _OTHER)
+
+
 def widest(levels: Sequence[float]) -> float:
     """The largest loss that pictures show, points."""
     return 1.6 * max(1.0, *levels)
@@ -123,7 +123,7 @@ def _draw(axes: Axes, panel: Panel, widest: float, levels: Sequence[float]) -> N
         axes.plot(
             [p.lost for p in beaten],
             [p.saving for p in beaten],
-            color=one.color,
+            color=color(one.tier),
             linestyle="none",
             marker="o",
             markersize=3,
@@ -134,7 +134,7 @@ def _draw(axes: Axes, panel: Panel, widest: float, levels: Sequence[float]) -> N
         axes.plot(
             [x for x, _ in points],
             [y for _, y in points],
-            color=one.color,
+            color=color(one.tier),
             linewidth=2.4 if one.leads else 0.9,
             marker="o",
             markersize=5.5 if one.leads else 3,
@@ -188,7 +188,7 @@ def _label(
             textwrap.shorten(one.policy, 28, placeholder=" ..."),
             xy=(x, y),
             xytext=(1.035 * widest, height),
-            color=one.color,
+            color=color(one.tier),
             fontsize=9.5,
             fontweight="bold",
             va="center",
@@ -196,7 +196,7 @@ def _label(
             parse_math=False,
             arrowprops={
                 "arrowstyle": "-",
-                "color": one.color,
+                "color": color(one.tier),
                 "linewidth": 0.8,
                 "linestyle": ":",
                 "shrinkA": 1,
@@ -208,7 +208,7 @@ def _label(
 
 def _key(figure: Figure, panels: Sequence[Panel]) -> None:
     tiers = dict.fromkeys(one.tier for panel in panels for one in panel.curves)
-    lines = [Line2D([], [], color=COLORS.get(t, _OTHER), linewidth=2.4, label=t) for t in tiers]
+    lines = [Line2D([], [], color=color(t), linewidth=2.4, label=t) for t in tiers]
     figure.legend(
         handles=lines,
         title="evidence a policy lives on",

@@ -69,7 +69,7 @@ def inspect(
     numbers: Sequence[int], policies: Sequence[Shown], material: Material, oracle: Oracle
 ) -> list[dict[str, Any]]:
     """Write some runs out for the report, with the cut of each policy."""
-    columns, book = material.columns, material.book
+    columns, book = material.columns, material.scorer.book
     found = []
     for number in numbers:
         run = columns.runs[number]

@@ -11,8 +11,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
-from stopping_core.cli.bench.frontier import widest
-from stopping_core.cli.bench.section import Section, color
+from stopping_core.cli.bench.frontier import color, widest
+from stopping_core.cli.bench.section import Section
 from stopping_core.cli.bench.words import at_saving, capped, details, full_runs, regimes, summary
 
 

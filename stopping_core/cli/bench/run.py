@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
@@ -31,11 +31,7 @@ from stopping_core.cli.bench.frontier import draw
 from stopping_core.cli.bench.section import Section
 from stopping_core.cli.bench.words import OVER, markdown, summary
 from stopping_core.costs import REGIMES
-from stopping_core.traces.run import Trace
 from stopping_core.traces.store import read_trace
-
-FAILURES = (ValueError, OSError, ImportError)
-"""What is told in a line: a mistake in the call, a file that is not what it should be."""
 
 VERSION = 2
 """Of the layout of ``table.json``."""
@@ -63,19 +59,21 @@ def run(settings: Settings) -> None:
     console = Console()
     choices = settings.choices
     _check(settings)
-    files = _read(settings.traces)
+    files = _named(settings.traces)
+    prints = _fingerprints(files)
+    traces = {name: read_trace(path) for name, path in files.items()}
     settings.out.mkdir(parents=True, exist_ok=True)
     sections = []
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     with Progress(*columns, TimeElapsedColumn(), console=console) as progress:
-        for name, trace in files.items():
+        for name, trace in traces.items():
             entered = entrants(trace, choices)
             task = progress.add_task(escape(name), total=len(entered))
             advance = partial(progress.advance, task)
             if trace.header.samples > 1:
                 sections.append(compare_votes(name, trace, entered, choices, advance))
             sections.append(compare_runs(name, trace, entered, choices, advance))
-    _write(settings, sections)
+    _write(settings, sections, prints)
     for section in sections:
         _show(console, section, choices.levels)
     wrote = f"\nWrote table.json, table.md, frontier.png and report.html to {settings.out}."
@@ -92,37 +90,40 @@ def _check(settings: Settings) -> None:
         raise NotADirectoryError(f"out must be a folder, got the file {settings.out}")
 
 
-def _read(paths: Sequence[Path]) -> dict[str, Trace]:
-    """Read the files, named as short as tells them apart.
+def _named(paths: Sequence[Path]) -> dict[str, Path]:
+    """Name the files as short as tells them apart.
+
+    Raises:
+        ValueError: One is named twice.
+    """
+    names = [path.name for path in paths]
+    files = {(path.name if names.count(path.name) == 1 else str(path)): path for path in paths}
+    if len(files) < len(paths):
+        raise ValueError(f"traces must differ, got {', '.join(map(str, paths))}")
+    return files
+
+
+def _fingerprints(files: Mapping[str, Path]) -> dict[str, str]:
+    """Take the digest of each file.
 
     Raises:
         ValueError: Two of them hold the same.
     """
-    prints: dict[str, Path] = {}
-    for path in paths:
-        digest = _fingerprint(path)
-        if digest in prints:
-            raise ValueError(
-                f"traces must differ, got the same content in {prints[digest]}, {path}"
-            )
-        prints[digest] = path
-    names = [path.name for path in paths]
-    return {
-        (path.name if names.count(path.name) == 1 else str(path)): read_trace(path)
-        for path in paths
-    }
+    found: dict[str, str] = {}
+    for name, path in files.items():
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        if digest in found:
+            raise ValueError(f"traces must differ, got the same content in {found[digest]}, {name}")
+        found[digest] = name
+    return {name: digest for digest, name in found.items()}
 
 
-def _fingerprint(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _write(settings: Settings, sections: Sequence[Section]) -> None:
+def _write(settings: Settings, sections: Sequence[Section], prints: Mapping[str, str]) -> None:
     out, choices = settings.out, settings.choices
     seeds = {"split": choices.seed, "bootstrap": choices.seed}
     versions = {"python": platform.python_version(), **{n: version(n) for n in _DECIDING}}
-    table = _table(settings, sections, seeds, versions)
+    table = _table(choices, sections, prints, seeds, versions)
     text = json.dumps(table, indent=1, allow_nan=False)
     (out / "table.json").write_text(text + "\n", "utf-8")
     words = markdown(sections, choices.levels, TARGET)
@@ -132,14 +133,12 @@ def _write(settings: Settings, sections: Sequence[Section]) -> None:
 
 
 def _table(
-    settings: Settings,
+    choices: Choices,
     sections: Sequence[Section],
+    prints: Mapping[str, str],
     seeds: dict[str, int],
     versions: dict[str, str],
 ) -> dict[str, Any]:
-    choices = settings.choices
-    prints = {path.name: _fingerprint(path) for path in settings.traces}
-    prints |= {str(path): _fingerprint(path) for path in settings.traces}
     return {
         "version": VERSION,
         "unit": "percent: of the full runs' tokens or bill (saving), of the runs (all else)",

@@ -6,7 +6,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from stopping_core.cli.bench.frontier import COLORS, Curve, Panel
+from stopping_core.cli.bench.choose import keeps
+from stopping_core.cli.bench.frontier import Curve, Panel
 
 _MARGIN = 2  # policies that are named in the picture, at each level
 
@@ -72,7 +73,7 @@ def _rank(rows: Iterable[dict[str, Any]]) -> tuple[bool, float]:
 
 def held(row: dict[str, Any]) -> bool:
     """Say whether a policy was tried, and lost no more than the level where it is reported."""
-    return row["lost"] is not None and row["lost"] <= row["level"] + 1e-9
+    return row["lost"] is not None and keeps(row["lost"], row["level"])
 
 
 def leaders(rows: Sequence[dict[str, Any]]) -> list[str]:
@@ -83,8 +84,3 @@ def leaders(rows: Sequence[dict[str, Any]]) -> list[str]:
         here.sort(key=lambda row: -row["saving"])
         found.update(dict.fromkeys(row["policy"] for row in here[:_MARGIN]))
     return list(found)
-
-
-def color(tier: str) -> str:
-    """Give the colour of a tier."""
-    return COLORS.get(tier, "#7a828a")

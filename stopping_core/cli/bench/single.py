@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from rich.box import SIMPLE_HEAD
@@ -14,8 +12,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from stopping_core.cli.bench.candidates import Candidate, find
-from stopping_core.cli.bench.scores import GradeBook, Point, add_up
-from stopping_core.cli.bench.sweeping import channel_of, every_of, scores
+from stopping_core.cli.bench.scores import Point, add_up
+from stopping_core.cli.bench.sweeping import Scorer, channel_of, every_of
 from stopping_core.metrics import GRADERS
 from stopping_core.policies import Never, Policy
 from stopping_core.traces.columns import Columns
@@ -77,11 +75,11 @@ def measure(
             f"policy must be one that stops a stream, got {settings.policy}: {policy!r}"
         )
     tags = trace.header.reasoning_tags
-    book = GradeBook(trace.runs, settings.grader)
     columns = Columns(trace.runs, channel=channel, tags=tags, every=every)
-    full = scores(cut(columns, Never()), book)
+    scorer = Scorer(columns, settings.grader)
+    full = scorer.scores(cut(columns, Never()))
     play = cut if settings.vectorised else cut_by_engine
-    left = scores(play(columns, policy, candidate.check), book)
+    left = scorer.scores(play(columns, policy, candidate.check))
     every_run = np.ones(len(trace.runs), dtype=np.bool_)
     return add_up(left, full, every_run), add_up(full, full, every_run)
 
@@ -103,9 +101,5 @@ def _table(title: str, candidate: Candidate, cut: Point, full: Point) -> Table:
     table.add_row("lost, points of all runs", "", f"{cut.lost:.2f}")
     table.add_row("gained", "", f"{cut.gained:.2f}")
     for name, label in _TITLES.items():
-        table.add_row(label, *_pair(full.grades[name], cut.grades[name]))
+        table.add_row(label, *(f"{one.grades[name]:.1f}%" for one in (full, cut)))
     return table
-
-
-def _pair(*values: float) -> Sequence[Any]:
-    return [f"{value:.1f}%" for value in values]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import fields, replace
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -27,18 +26,42 @@ class Unfit(ValueError):
     """A rule cannot work on these runs, or cannot have its parameters from them."""
 
 
-class Lesson:
-    """Some runs to fit rules on.
+class Scorer:
+    """Bills and grades what cuts leave of some runs; each place is graded only once.
 
     Args:
-        whole: The places of all runs.
-        where: Those to fit on.  # (n,)
+        columns: The places of the runs.
+        grader: As of :class:`~stopping_core.cli.bench.scores.GradeBook`.
+
+    Attributes:
+        book: Grades any text.
     """
 
-    def __init__(self, whole: Columns, where: Mask) -> None:
-        runs = [whole.runs[number] for number in np.flatnonzero(where).tolist()]
-        self.columns = Columns(runs, channel=whole.channel, tags=whole.tags, every=whole.every)
-        self.graded = Graded(self.columns)
+    def __init__(self, columns: Columns, grader: str | None = None) -> None:
+        self.book = GradeBook(columns.runs, grader)
+        prompts = [run.prompt_tokens for run in columns.runs]
+        self._prompt = np.array(prompts, dtype=np.float64)  # NaN for None
+        self._full = len(columns) + np.arange(len(columns.runs))
+        self._known = np.full((len(columns) + len(columns.runs), len(NAMES)), np.nan)
+
+    def scores(self, cuts: Cuts) -> Scores:
+        """What became of each run."""
+        return Scores(
+            prompt=self._prompt,
+            generated=cuts.generated.astype(np.float64),
+            probed=cuts.probed.astype(np.float64),
+            reread=cuts.reread.astype(np.float64),
+            stopped=cuts.stopped,
+            grades=self._grades(cuts),
+        )
+
+    def _grades(self, cuts: Cuts) -> dict[str, Floats]:
+        """By name.  # (runs,) each."""
+        place = np.where(cuts.stopped, cuts.row, self._full)
+        for number in np.flatnonzero(np.isnan(self._known[place, 0])).tolist():
+            grades = self.book.grade(number, cuts.text(number), open_end=cuts.open_end(number))
+            self._known[place[number]] = [getattr(grades, name) for name in NAMES]
+        return dict(zip(NAMES, self._known[place].T, strict=True))
 
 
 class Material:
@@ -55,7 +78,8 @@ class Material:
             # (n,) each
 
     Attributes:
-        book: The grades.
+        graded: Whether the answer is right at each place.
+        scorer: Grades what cuts leave.
         full: What the full runs cost and how they are graded.
     """
 
@@ -63,42 +87,9 @@ class Material:
         self.columns = columns
         self.halves = halves
         self.folds = tuple(folds)
-        self.book = GradeBook(columns.runs)
-        self.full = scores(cut(columns, Never()), self.book)
-
-    @cached_property
-    def lesson(self) -> Lesson:
-        """All choosing runs."""
-        return Lesson(self.columns, self.halves.choose)
-
-    @cached_property
-    def lessons(self) -> tuple[Lesson, ...]:
-        """The choosing runs without each of the folds."""
-        return tuple(Lesson(self.columns, self.halves.choose & ~fold) for fold in self.folds)
-
-
-def scores(cuts: Cuts, book: GradeBook) -> Scores:
-    """Grade what a policy left of each run."""
-    grades = [
-        book.grade(number, cuts.text(number), open_end=cuts.open_end(number))
-        for number in range(len(book.runs))
-    ]
-    return Scores(
-        prompt=prompts(book.runs),
-        generated=cuts.generated.astype(np.float64),
-        probed=cuts.probed.astype(np.float64),
-        reread=cuts.reread.astype(np.float64),
-        stopped=cuts.stopped,
-        grades={name: np.array([getattr(one, name) for one in grades]) for name in NAMES},
-    )
-
-
-def prompts(runs: Sequence[Run]) -> Floats:
-    """Give the length of the prompts, tokens, NaN where unknown.  # (n,)."""
-    return np.array(
-        [np.nan if run.prompt_tokens is None else run.prompt_tokens for run in runs],
-        dtype=np.float64,
-    )
+        self.graded = Graded(columns)
+        self.scorer = Scorer(columns)
+        self.full = self.scorer.scores(cut(columns, Never()))
 
 
 def ended(run: Run) -> bool:
@@ -118,18 +109,14 @@ def every_of(trace: Trace) -> int:
 
 def extract(entered: Iterable[Candidate], material: Material) -> None:
     """Take the readings of all policies' signals in one pass: they are most of the work."""
-    whole: list[Signal] = []
-    part: list[Signal] = []
+    signals: list[Signal] = []
     for rule in (rule for one in entered for rule in one.settings if isinstance(rule, Policy)):
         try:
             check_evidence(rule, material.columns.runs)
         except MissingEvidence:
             continue
-        whole += rule.signals()
-        part += rule.signals() if isinstance(rule, Fitted) else ()
-    material.columns.extract(whole)
-    for lesson in (material.lesson, *material.lessons) if part else ():
-        lesson.columns.extract(part)
+        signals += rule.signals()
+    material.columns.extract(signals)
 
 
 def sweep(candidate: Candidate, material: Material) -> Swept:
@@ -194,13 +181,14 @@ def _try(rule: Any, candidate: Candidate, material: Material) -> tuple[Any, Scor
         raise MissingEvidence(repr(rule), min(rule.needs()), "the trace")
     if isinstance(rule, EndProbability) and material.columns.channel == "reasoning":
         raise Unfit("needs end_probability, and there is no end of the run inside the reasoning")
-    policy = fitted(rule, material, material.lesson) if isinstance(rule, Fitted) else rule
+    choose = material.halves.choose
+    policy = fitted(rule, material, choose) if isinstance(rule, Fitted) else rule
     cuts = cut(material.columns, policy, candidate.check)
     if policy is not rule:
-        for fold, lesson in zip(material.folds, material.lessons, strict=True):
-            other = cut(material.columns, fitted(rule, material, lesson), candidate.check)
-            cuts = _put(cuts, other, fold)
-    return policy, scores(cuts, material.book)
+        for fold in material.folds:
+            other = fitted(rule, material, choose & ~fold)
+            cuts = _put(cuts, cut(material.columns, other, candidate.check), fold)
+    return policy, material.scorer.scores(cuts)
 
 
 def _put(cuts: Cuts, others: Cuts, where: Mask) -> Cuts:
@@ -210,8 +198,13 @@ def _put(cuts: Cuts, others: Cuts, where: Mask) -> Cuts:
     return replace(cuts, **mixed)
 
 
-def fitted(rule: Any, material: Material, lesson: Lesson) -> Any:
+def fitted(rule: Any, material: Material, where: Mask) -> Any:
     """Fit a rule to whether the answer would be right at each place where it may be asked.
+
+    Args:
+        rule: The rule.
+        material: The runs.
+        where: Those to fit on.  # (n,)
 
     Raises:
         MissingEvidence: The runs do not hold what the rule needs.
@@ -221,8 +214,8 @@ def fitted(rule: Any, material: Material, lesson: Lesson) -> Any:
     check_evidence(rule, whole.runs)
     if "probes" in rule.needs() and not whole.probes:
         raise MissingEvidence(repr(rule), "probes", "the trace")
-    asked = lesson.columns.asked(rule.marks())
+    asked = whole.asked(rule.marks()).of_runs(where)
     try:
-        return rule.fit(asked, lesson.graded.right(asked.rows))
+        return rule.fit(asked, material.graded.right(asked.rows))
     except ValueError as error:
         raise Unfit(f"cannot be fitted on these runs: {error}") from error

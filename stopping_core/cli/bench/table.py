@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from stopping_core.cli.bench.choose import at_saving, within
+from stopping_core.cli.bench.choose import at_saving, keeps, within
 from stopping_core.cli.bench.scores import (
     Floats,
     Mask,
@@ -277,7 +277,7 @@ def _share(bootstrap: GroupBootstrap, events: Floats) -> Interval:
 
 def _why_not(one: Swept, level: float) -> str:
     """Say what its best setting would have done, where none is taken."""
-    fit = [p for p in one.points if p is not None and p.lost <= level + 1e-9]
+    fit = [p for p in one.points if p is not None and keeps(p.lost, level)]
     if not fit:
         least = min((p.lost for p in one.points if p is not None), default=0.0)
         return f"loses {least:.1f} points at least on the choosing runs"

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from stopping_core.cli.bench.section import Section, color, held, ranked
+from stopping_core.cli.bench.frontier import color
+from stopping_core.cli.bench.section import Section, held, ranked
 from stopping_core.cli.bench.table import DOES_NOT_STOP
 from stopping_core.costs import REGIMES
 

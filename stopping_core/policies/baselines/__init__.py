@@ -3,6 +3,10 @@
 A bench finds them in ``BASELINES``. They come in four kinds: a :class:`~stopping_core.Policy` stops
 one stream, a :class:`SampleRule` draws several runs of a question and votes, a :class:`Schedule`
 tries one budget after another, and :class:`SemanticRounds` ends the rounds of an agent.
+
+A rule that asks what the model would answer now keeps, on the channel ``"answer"``, the text up to
+its stop and not the answer that it got; :class:`~stopping_core.policies.baselines.probing.Probing`
+says more.
 """
 
 from __future__ import annotations

@@ -13,7 +13,11 @@ Tier: TypeAlias = Literal["text", "logprobs", "probes", "samples"]
 """What evidence a rule lives on: two rules of one tier can stand in for each other."""
 
 EVERY_TOKEN: tuple[int, ...] = tuple(range(1, 4097))
-"""Marks of a rule that its authors apply after every token, for outputs of up to 4096 tokens."""
+"""Marks of a rule that its authors apply after every token, for outputs of up to 4096 tokens.
+
+After that it is asked at the ordinary checkpoints, and so decides up to as many tokens late as lie
+between two of them.
+"""
 
 
 class Baseline(Protocol):

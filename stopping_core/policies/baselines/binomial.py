@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 
 
 def binomial_cdf(k: int, n: int, p: float) -> float:
@@ -46,6 +47,7 @@ def beta_above_half(a: int, b: int) -> float:
     return above / (1 << n)
 
 
+@lru_cache(maxsize=65536)
 def hoeffding_bentkus(mean: float, n: int, risk: float) -> float:
     """Return a p-value of "the risk is above ``risk``" from the mean of n losses in [0, 1].
 

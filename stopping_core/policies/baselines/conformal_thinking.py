@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, ClassVar, Self
 
 import numpy as np
@@ -113,10 +114,8 @@ class ConformalThinking(Policy):
 
     def fit(self, columns: Columns, right: Mask) -> Self:
         """Return a copy with both thresholds chosen on these runs."""
-        asked = columns.asked()
-        search = _Search(
-            asked, right[np.isin(columns.rows, asked.rows)], asked.reading(self.signal)
-        )
+        key = "ConformalThinking", columns.key(self.signal), right.tobytes()
+        search = columns.once(key, lambda asked: _Search(asked, right, asked.reading(self.signal)))
         upper = search.upper(self.risk, self.delta)
         found = search.lower(upper, self.give_up, self.delta)
         return type(self)(self.risk, self.give_up, self.delta, self.signal, found)
@@ -171,23 +170,30 @@ class _Search:
         self.rights = np.cumsum(right)
 
     def upper(self, risk: float, delta: float) -> float:
+        best, least = math.inf, math.inf
+        for candidate, wrong, waste in self.candidates:
+            held = hoeffding_bentkus(wrong, len(self.runs), risk) <= delta
+            if held and waste <= least:
+                best, least = candidate, waste
+        return best
+
+    @cached_property
+    def candidates(self) -> list[tuple[float, float, float]]:
+        """Upper thresholds, each with its share of wrong stops and its waste; falling."""
         known = self.reading[~np.isnan(self.reading)]
         if not known.size:
-            return math.inf
+            return []
         begun = self.columns.first(self.right)[self.runs]
         first_right = np.where(begun >= 0, self.columns.tokens[begun], self.totals)
-        best, least = math.inf, math.inf
         shares = np.linspace(0.0, 1.0, _UPPERS)
-        for candidate in np.unique(np.quantile(known, shares, method="higher"))[::-1]:
+        found = []
+        for candidate in np.unique(np.quantile(known, shares, method="higher"))[::-1].tolist():
             row = self.columns.first(self.reading >= candidate)[self.runs]
             wrong = (row >= 0) & ~self.right[row]
-            if hoeffding_bentkus(float(wrong.mean()), len(self.runs), risk) > delta:
-                continue
             stop = np.where(row >= 0, self.columns.tokens[row], self.totals)
-            waste = float((np.maximum(0, stop - first_right) / self.totals).mean())
-            if waste <= least:
-                best, least = float(candidate), waste
-        return best
+            waste = np.maximum(0, stop - first_right) / self.totals
+            found.append((candidate, float(wrong.mean()), float(waste.mean())))
+        return found
 
     def lower(self, upper: float, give_up: float, delta: float) -> Thresholds:
         best = Thresholds(upper)

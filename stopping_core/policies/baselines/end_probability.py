@@ -50,11 +50,13 @@ class EndProbability(Policy):
 
     The model's own view of whether it is done, which greedy decoding ignores until it is the most
     likely token of all. The probability before a token is known when that token comes, so the
-    stopped text ends with one token too many; in-process it could be left out. Models that were
-    not trained to end (the raw template) put next to nothing on their end, and the rule is silent.
+    stopped text ends with one token too many; in-process it could be left out. Where that token is
+    white space, which is settled by what follows it, they are two or three. Models that were not
+    trained to end (the raw template) put next to nothing on their end, and the rule is silent.
     Inside reasoning no model ends, so that a comparison on that channel leaves the rule out.
 
-    Rule: after each token, stop if P(end of sequence) >= threshold. No published default; 0.5 is
+    Rule: after each token, stop if P(end of sequence) >= threshold; after 4096 tokens at ordinary
+    checkpoints, up to so many tokens late as lie between two of them. No published default; 0.5 is
     where ending is more likely than all else together. Needs ``end_probability``.
     Source: folklore, no paper (from description).
 

@@ -129,6 +129,11 @@ class LearnStop(Probing):
             ValueError: All answers are right where it asks, or all are wrong, or one was not
                 recorded.
         """
+        key = "LearnStop", self._place(), right.tobytes()
+        model = columns.once(key, lambda asked: self._learn(asked, right))
+        return type(self)(self.threshold, self.at, model)
+
+    def _learn(self, columns: Columns, right: Mask) -> Logistic:
         try:
             from sklearn.linear_model import LogisticRegression
         except ImportError as error:
@@ -152,13 +157,12 @@ class LearnStop(Probing):
         scale[scale == 0] = 1
         standard = np.nan_to_num((features - mean) / scale, nan=0.0)
         fitted = LogisticRegression(max_iter=1000).fit(standard, labels)
-        model = Logistic(
+        return Logistic(
             tuple(mean.tolist()),
             tuple(scale.tolist()),
             tuple(fitted.coef_[0].tolist()),
             float(fitted.intercept_[0]),
         )
-        return type(self)(self.threshold, self.at, model)
 
     def reset(self, request: Request) -> None:
         self._fitted()
@@ -190,15 +194,22 @@ class LearnStop(Probing):
     def _features(self, columns: Columns) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
         """The rows at which it asks, and the features there.  # (m,), (m, d)."""
         rows = np.flatnonzero(self.asks(columns))
-        backtracking = columns.reading(self.backtracking)
-        features = np.empty((len(rows), FEATURES))
-        trajectory, run = _Trajectory(), -1
-        for i, row in enumerate(rows.tolist()):
-            if columns.run[row] != run:
-                trajectory, run = _Trajectory(), columns.run[row]
-            probe = columns.probe(row)
-            features[i] = trajectory.add(probe, int(columns.tokens[row]), backtracking[row])
-        return rows, features
+        return rows, columns.once(("LearnStop", self._place()), self._trajectories)[rows]
+
+    def _trajectories(self, columns: Columns) -> NDArray[np.float64]:
+        """The features at the rows at which it asks, NaN elsewhere.  # (n, d)."""
+        rows = np.flatnonzero(self.asks(columns))
+        probes, runs = columns.probes_at(rows), columns.run[rows].tolist()
+        tokens = columns.tokens[rows].tolist()
+        backtracking = columns.reading(self.backtracking)[rows].tolist()
+        found, trajectory, last = [], _Trajectory(), -1
+        for run, *evidence in zip(runs, probes, tokens, backtracking, strict=True):
+            if run != last:
+                trajectory, last = _Trajectory(), run
+            found.append(trajectory.add(*evidence))
+        features = np.full((len(columns), FEATURES), np.nan)
+        features[rows] = np.array(found).reshape(-1, FEATURES)
+        return features
 
     def __repr__(self) -> str:
         return f"LearnStop({self.threshold}, at={self._place()}{self._model()})"

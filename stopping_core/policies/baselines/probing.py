@@ -33,6 +33,11 @@ probes at the first of the engine's own checkpoints that comes after each of its
 class Probing(Policy):
     """Asks for the answer at its places.
 
+    The published rules of this kind end the reasoning, and take the answer that the model then
+    gives. So does a stop on the channel ``"reasoning"``. On ``"answer"`` a stop keeps the text up
+    to there and throws the probe's answer away: it saves the rest of the text and changes nothing
+    of what was said, so that an answer which only the probe gave is lost.
+
     Args:
         at: The kind of boundary at which to ask, or the number of tokens between two questions,
             >= 1. A place where two things end is asked about once.
@@ -94,12 +99,14 @@ class Judging(Probing):
 
     def stops(self, columns: Columns) -> Stops:
         """Judge the probes of each run in order, by the code that a live stream is judged by."""
-        rule, where, run = copy.copy(self), columns.nowhere(), -1
-        for row in np.flatnonzero(self.asks(columns)).tolist():
-            if columns.run[row] != run:
-                run = columns.run[row]
+        rule, where, judged, last = copy.copy(self), columns.nowhere(), [], -1
+        rows = np.flatnonzero(self.asks(columns))
+        for run, probe in zip(columns.run[rows].tolist(), columns.probes_at(rows), strict=True):
+            if run != last:
                 rule._forget()
-            where[row] = rule._judge(columns.probe(row))
+            judged.append(rule._judge(probe))
+            last = run
+        where[rows] = judged
         return columns.stops(where)
 
     @abstractmethod

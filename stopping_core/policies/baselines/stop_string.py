@@ -61,10 +61,12 @@ class StopString(Policy):
 
     The usual cure for models that go on with the next question of their own making. The text keeps
     the stop string, and the whole token that ended it, as servers have it on request. White space
-    is settled by what follows it, so that a string which ends in blanks costs one token more.
+    is settled by what follows it: where a string ends in blanks, or in the token that ends it
+    blanks follow it, it decides one or two tokens later than a server.
 
-    Rule: after each token, stop if a string stands in the text. No published default: blank lines
-    and the head of a next question are what evaluation harnesses set. Needs text alone.
+    Rule: after each token, stop if a string stands in the text; after 4096 tokens at ordinary
+    checkpoints, up to so many tokens late as lie between two of them. No published default: blank
+    lines and the head of a next question are what evaluation harnesses set. Needs text alone.
     Source: common practice (from description); as "stop sequences" in the OpenAI API.
 
     Args:

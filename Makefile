@@ -8,7 +8,7 @@ ARGS ?=
 # Questions a template, and where the runs are kept: make bench-evidence DATA=squad.json QUESTIONS=1000
 QUESTIONS ?= 500
 EVIDENCE ?= build/evidence
-TESTBED := --model build/testbed --template testbed --max-tokens 900 --threads 1 --batch 64
+TESTBED := --model build/synthetic-testbed --template testbed --max-tokens 900 --threads 1 --batch 64
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -61,25 +61,26 @@ bench-cut: $(VENV)/.dev
 bench-replay: $(VENV)/.dev
 	$(BIN)/python -m benchmarks.replay $(ARGS)
 
-testbed: build/testbed/testbed.json
+testbed: build/synthetic-testbed/testbed.json
 
-build/testbed/testbed.json: | $(VENV)/.dev
-	$(BIN)/python -m benchmarks.testbed.train --out build/testbed
+build/synthetic-testbed/testbed.json: | $(VENV)/.dev
+	$(BIN)/python -m benchmarks.testbed.train --out build/synthetic-testbed
 
 # Every figure of docs/evidence: the runs of the embedded model on the questions of a SQuAD v1.1 file
 # and those of the testbed, then the table of all policies. What is recorded is not recorded again.
-bench-evidence: $(VENV)/.dev build/testbed/testbed.json
+bench-evidence: $(VENV)/.dev build/synthetic-testbed/testbed.json
 	@test -n "$(DATA)" || { echo "Name a SQuAD v1.1 file: make bench-evidence DATA=squad.json"; exit 2; }
 	for template in plain explain raw prefill; do \
 		$(BIN)/stopping record "$(DATA)" --template $$template --limit $(QUESTIONS) \
 			--max-tokens 256 --threads 1 --batch 64 --out $(EVIDENCE)/squad-$$template.parquet || exit; \
 	done
-	$(BIN)/stopping record build/testbed/questions.jsonl $(TESTBED) --probe-every 1 \
+	$(BIN)/stopping record build/synthetic-testbed/questions.jsonl $(TESTBED) --probe-every 1 \
 		--out $(EVIDENCE)/testbed.parquet
-	$(BIN)/stopping record build/testbed/sampled.jsonl $(TESTBED) --probe-every 8 \
+	$(BIN)/stopping record build/synthetic-testbed/sampled.jsonl $(TESTBED) --probe-every 8 \
 		--samples 16 --temperature 0.8 --out $(EVIDENCE)/testbed-sampled.parquet
 	$(BIN)/python -m benchmarks.testbed.measure $(EVIDENCE)/testbed.parquet
 	$(BIN)/stopping bench $(EVIDENCE)/*.parquet --out $(EVIDENCE)/bench
+	mkdir -p docs/evidence && cp $(EVIDENCE)/bench/table.md $(EVIDENCE)/bench/frontier.png docs/evidence/
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check

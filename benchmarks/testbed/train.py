@@ -246,7 +246,7 @@ def make_testbed(out: Path, recipe: Recipe, *, unseen: int = 2000, sampled: int 
 def main() -> None:
     """Train the testbed into a folder."""
     parser = argparse.ArgumentParser(description=main.__doc__)
-    parser.add_argument("--out", type=Path, default=Path("build/testbed"))
+    parser.add_argument("--out", type=Path, default=Path("build/synthetic-testbed"))
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--tokens", type=int, default=6_000_000)
     parser.add_argument("--threads", type=int, default=2)

@@ -114,9 +114,12 @@ def read_document(path: str | Path) -> Any:
 
     Raises:
         ValueError: The file is empty, not UTF-8 or not JSON; the message names it and the place.
+        OSError: The file cannot be opened.
     """
     try:
         text = Path(path).read_bytes().decode("utf-8-sig")
+    except OSError as error:
+        raise type(error)(f"{path}: cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
         found = f"byte {error.object[error.start]:#04x} at offset {error.start}"
         raise ValueError(f"{path}: not a JSON text: not UTF-8: {found}") from error

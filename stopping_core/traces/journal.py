@@ -15,6 +15,7 @@ from typing import Any, Self, TypeAlias
 
 from stopping_core.errors import MissingPackage
 from stopping_core.traces.header import header_of, plain_header
+from stopping_core.traces.plan import part_file, parts_of, plan_file, read_plan
 from stopping_core.traces.run import Header, Run
 from stopping_core.traces.store import (
     load_table,
@@ -55,14 +56,18 @@ class Asked:
     group: str
     family: str
 
-    def compare(self, where: str, row: Asked) -> None:
-        """Refuse a row that says otherwise."""
+    def compare(self, path: Path, name: str, row: Asked) -> None:
+        """Refuse a row of a file, on the question of that id, that says otherwise."""
+        where = f"{path}: the question {name!r}"
+        hint = ""
+        if name.isdecimal():
+            hint = ": where ids are the numbers of the lines, give the questions ids of their own"
         for field in fields(self):
             now, was = getattr(self, field.name), getattr(row, field.name)
             if now != was:
                 raise ValueError(
                     f"{where} was recorded with another {field.name}: {reprlib.repr(was)}, asked "
-                    f"for is {reprlib.repr(now)}"
+                    f"for is {reprlib.repr(now)}{hint}"
                 )
 
 
@@ -75,40 +80,41 @@ class Journal:
     batches are made again after a kill, so that the file equals that of an undisturbed recording.
     :meth:`finish` puts the parts behind what the file held before, in the order of the questions.
 
+    On entering the file is locked, and what is there is read: so a file that cannot be recorded to
+    is refused before a model is loaded or a call is paid for.
+
     Args:
         path: The trace file. Where it exists, it is extended by what it lacks.
-        header: What all its runs have in common. ``holds``, and ``reasoning_tags`` where they are
-            None, are told from the runs at the end; ``asked_reasoning_tags`` are those given here.
 
     Raises:
-        ValueError: On entering: the file or its parts are of another model, template or setting,
-            which the message names, or are damaged, or another process is writing them.
+        ValueError: On entering: the file's folder cannot be made or written, the file is no trace
+            file or its plan is damaged, or another process is recording it.
+        OSError: On entering: the file cannot be opened.
     """
 
-    def __init__(self, path: str | Path, header: Header) -> None:
+    def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
-        self.header = replace(header, asked_reasoning_tags=header.reasoning_tags)
-        self._parts = self.path.with_name(f"{self.path.name}.parts")
+        self._header: Header
+        self._parts = parts_of(self.path)
         self._lock = filelock.FileLock(self.path.with_name(f".{self.path.name}.lock"))
         self._recorded: pa.Table | None = None
+        self._before: dict[Path, Header] = {}
         self._plan: dict[str, Any] = {}
 
     def __enter__(self) -> Self:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
         try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
             self._lock.acquire(timeout=0)
         except filelock.Timeout as error:
             raise ValueError(f"{self.path}: another process is recording this file") from error
+        except OSError as error:
+            raise ValueError(f"{self.path}: its folder cannot be written: {error}") from error
         try:
-            self._parts.mkdir(exist_ok=True)
             if self.path.exists():
-                self._recorded, header = load_table(self.path)
-                self._compare(self.path, header)
-            if (plan := self._parts / "plan.json").exists():
-                self._plan = _read_plan(plan)
-                self._compare(self._parts, header_of(plan, self._plan["header"]))
-            if set(map(tuple, self._plan.get("order", ()))) <= self._rows().keys():
-                self._clear()  # left by a kill between the last rename and the removal
+                self._recorded, self._before[self.path] = load_table(self.path)
+            if plan := read_plan(self._parts):
+                self._plan = plan
+                self._before[self._parts] = header_of(plan_file(self._parts), plan["header"])
         except BaseException:
             self._leave()
             raise
@@ -124,12 +130,16 @@ class Journal:
 
     def begin(
         self,
+        header: Header,
         asked: Mapping[Key, Asked],
         batched: Callable[[list[Key]], Sequence[Sequence[Key]]],
     ) -> dict[int, list[Key]]:
         """Plan what is to be done, or take up the plan that there is.
 
         Args:
+            header: What all runs have in common. ``holds``, and ``reasoning_tags`` where they are
+                None, are told from the runs at the end; ``asked_reasoning_tags`` are those given
+                here.
             asked: All runs that the file is to hold, in order.
             batched: Shares out runs into batches. Only asked where there is no plan yet.
 
@@ -137,26 +147,33 @@ class Journal:
             The batches without a part, by their numbers.
 
         Raises:
-            ValueError: A question of the file reads otherwise now, or the unfinished plan is about
-                other questions.
+            ValueError: The file or its parts are of another model, template or setting, which the
+                message names; a question of the file reads otherwise now, or the unfinished plan is
+                about other questions.
         """
+        self._header = replace(header, asked_reasoning_tags=header.reasoning_tags)
+        for where, before in self._before.items():
+            _compare(where, plain_header(before), plain_header(self._header))
         recorded = self._rows()
+        if set(map(tuple, self._plan.get("order", ()))) <= recorded.keys():
+            self._clear()  # left by a kill between the last rename and the removal
         for key, row in recorded.items():
             if key in asked:
-                asked[key].compare(f"{self.path}: the question {key[0]!r}", row)
+                asked[key].compare(self.path, key[0], row)
         digest = _digest(asked)
         if not self._plan:
             missing = [key for key in asked if key not in recorded]
             if not missing:
                 return {}
             self._plan = {
-                "header": plain_header(self.header),
+                "header": plain_header(self._header),
                 "questions": digest,
                 "order": missing,
                 "batches": [list(batch) for batch in batched(missing)],
             }
             plan = json.dumps(self._plan).encode()
-            replace_file(self._parts / "plan.json", lambda stream: stream.write(plan))
+            self._parts.mkdir(exist_ok=True)
+            replace_file(plan_file(self._parts), lambda stream: stream.write(plan))
         elif self._plan["questions"] != digest:
             raise ValueError(
                 f"{self._parts}: an unfinished recording of other questions: finish it with its "
@@ -169,13 +186,13 @@ class Journal:
         return {
             number: batch
             for number, batch in batches.items()
-            if not self._part(number).exists() and not set(batch) <= recorded.keys()
+            if not part_file(self._parts, number).exists() and not set(batch) <= recorded.keys()
         }
 
     def add(self, number: int, runs: Sequence[Run]) -> None:
         """Keep the runs of a batch; when this returns they are on the disk."""
-        part = self._part(number)
-        save_table(part, to_table(part, runs, self.header))
+        part = part_file(self._parts, number)
+        save_table(part, to_table(part, runs, self._header))
 
     def finish(self) -> int:
         """Put all parts into the file, and remove them.
@@ -192,7 +209,7 @@ class Journal:
             parts = [
                 load_table(part)[0]
                 for number in range(len(self._plan["batches"]))
-                if (part := self._part(number)).exists()
+                if (part := part_file(self._parts, number)).exists()
             ]
             if parts:
                 fresh = pa.concat_tables([part.replace_schema_metadata() for part in parts])
@@ -206,28 +223,25 @@ class Journal:
         whole = pa.concat_tables([table.replace_schema_metadata() for table in tables])
         if self._plan:
             whole = _without_empty(whole)
-            save_table(self.path, with_header(whole, _told(self.header, whole)))
+            save_table(self.path, with_header(whole, _told(self._header, whole)))
         self._clear()
         return len(whole)
 
     def _clear(self) -> None:
         """Remove what is done with, or useless: the plan last, as it tells what the parts are."""
         self._plan = {}
-        for name in ("*.parquet", "plan.json"):
-            for file in self._parts.glob(name):
-                file.unlink()
+        for file in self._parts.glob("*.parquet"):
+            file.unlink()
+        plan_file(self._parts).unlink(missing_ok=True)
 
     def _leave(self) -> None:
         """Unlock; without a plan nothing of the folder is of use."""
-        if not (self._parts / "plan.json").exists():
+        if not plan_file(self._parts).exists():
             shutil.rmtree(self._parts, ignore_errors=True)
         # Whoever opens the file from here on locks a new one, and a lock on this one is refused.
         with contextlib.suppress(PermissionError):  # Windows removes it on release
             Path(self._lock.lock_file).unlink(missing_ok=True)
         self._lock.release()
-
-    def _part(self, number: int) -> Path:
-        return self._parts / f"{number:06d}.parquet"
 
     def _rows(self) -> dict[Key, Asked]:
         """What the finished file holds, and of which questions."""
@@ -242,15 +256,28 @@ class Journal:
             )
         }
 
-    def _compare(self, where: Path, recorded: Header) -> None:
-        """Refuse to mix what was recorded under one header with what is asked under another."""
-        was, now = plain_header(recorded), plain_header(self.header)
-        for name in was:
-            if name not in _TOLD and was[name] != now[name]:
-                raise ValueError(
-                    f"{where}: was recorded with {_said(was, name)}, asked for is "
-                    f"{_said(now, name)}: a file holds one model under one template and setting"
-                )
+
+def _compare(where: Path, was: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    """Refuse to mix what was recorded under one header with what is asked under another."""
+    for name in was:
+        if name not in _TOLD and was[name] != now[name]:
+            raise ValueError(
+                f"{where}: was recorded with {_said(was, name)}, asked for is {_said(now, name)}"
+                f"{_apart(was, now, name)}: a file holds one model under one template and setting"
+            )
+
+
+def _apart(was: Mapping[str, Any], now: Mapping[str, Any], name: str) -> str:
+    """What tells two things of one name apart."""
+    whose = name.removesuffix("_fingerprint")
+    if whose == name or was[whose] != now[whose]:
+        return ""
+    if whose == "template":
+        return ", other words under the same name"
+    kinds = ["local weights" if one["threads"] else "an endpoint" for one in (was, now)]
+    if kinds[0] != kinds[1]:
+        return f", {kinds[0]} then and {kinds[1]} now"
+    return ", other weights, tokenizer or settings under the same name"
 
 
 def _said(header: Mapping[str, Any], name: str) -> str:
@@ -258,17 +285,6 @@ def _said(header: Mapping[str, Any], name: str) -> str:
     whose = name.removesuffix("_fingerprint")
     known_as = f" ({header[whose]})" if whose != name else ""
     return f"{name}={header[name]!r}{known_as}"
-
-
-def _read_plan(path: Path) -> dict[str, Any]:
-    """Read a plan, which names header, order and batches."""
-    try:
-        plan = json.loads(path.read_bytes())
-    except ValueError as error:
-        raise ValueError(f"{path}: the plan cannot be read: {error}") from error
-    if not isinstance(plan, dict) or not {"header", "order", "batches"} <= plan.keys():
-        raise ValueError(f"{path}: the plan is damaged; remove its folder to begin anew")
-    return plan
 
 
 def _keys(table: pa.Table) -> list[Key]:

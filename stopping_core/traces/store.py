@@ -17,6 +17,7 @@ import numpy as np
 from stopping_core.errors import MissingPackage
 from stopping_core.metrics import GRADERS
 from stopping_core.traces.header import metadata, read_header
+from stopping_core.traces.plan import unfinished
 from stopping_core.traces.run import Header, Run, Trace
 from stopping_core.types import Probe
 
@@ -36,6 +37,9 @@ _PROBE = pa.struct(
         ("entropy", pa.float32()),
     ]
 )
+_MAGIC = b"PAR1"
+"""How a Parquet file begins."""
+
 _READINGS = ("logprobs", "entropy", "margin", "end_probability", "seconds")
 _TEXTS = ("question_id", "question", "context", "grader", "group", "family", "prompt")
 _OPTIONAL = frozenset({"prompt_tokens", "top_logprobs", "reasoning", *_READINGS})
@@ -138,16 +142,14 @@ def load_table(path: str | Path) -> tuple[pa.Table, Header]:
 
     Raises:
         ValueError: It is no whole Parquet file with these columns, of this version.
-        OSError: The file cannot be opened.
+        OSError: The file cannot be opened: where its recording is unfinished, the message says so.
     """
-    with Path(path).open("rb") as stream:
-        if not stream.read(1):
-            raise ValueError(f"{path}: the file is empty")
-        stream.seek(0)
-        try:
-            table = pq.read_table(stream, page_checksum_verification=True)
-        except (pa.ArrowException, OSError) as error:
-            raise ValueError(f"{path}: not a Parquet file, or a damaged one: {error}") from error
+    try:
+        with Path(path).open("rb") as stream:
+            table = _parquet(path, stream)
+    except OSError as error:
+        begun = unfinished(Path(path)) if isinstance(error, FileNotFoundError) else ""
+        raise type(error)(begun or f"{path}: cannot be read: {error.strerror}") from error
     header = read_header(path, table.schema.metadata or {})
     for field in SCHEMA:
         if field.name not in table.column_names:
@@ -160,6 +162,19 @@ def load_table(path: str | Path) -> tuple[pa.Table, Header]:
     if unknown := sorted(set(table.column_names) - set(SCHEMA.names)):
         raise ValueError(f"{path}: the column {unknown[0]!r} is unknown")
     return table.select(SCHEMA.names), header
+
+
+def _parquet(path: str | Path, stream: BinaryIO) -> pa.Table:
+    first = stream.read(len(_MAGIC))
+    if not first:
+        raise ValueError(f"{path}: the file is empty")
+    if first != _MAGIC:
+        raise ValueError(f"{path}: is no trace file, as it is no Parquet file")
+    stream.seek(0)
+    try:
+        return pq.read_table(stream, page_checksum_verification=True)
+    except (pa.ArrowException, OSError) as error:
+        raise ValueError(f"{path}: is damaged, or cut short: {error}") from error
 
 
 def from_table(path: str | Path, table: pa.Table, header: Header) -> list[Run]:

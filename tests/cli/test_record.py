@@ -78,7 +78,7 @@ def test_bad_input(small: list[str | Path], tmp_path: Path) -> None:
             "question 'q0': 48 tokens of prompt and 600 of answer go beyond",
         ),
         ([*raw, "--model", tmp_path / "none"], "name_or_path must exist"),
-        ([*raw, "--out", damaged], f"{damaged}: not a Parquet file"),
+        ([*raw, "--out", damaged], f"{damaged}: is damaged, or cut short"),
         ([*raw, "--top-logprobs", "999"], "top_logprobs must be in [0, 258]"),
     ):
         status, said = record(*small, *arguments)

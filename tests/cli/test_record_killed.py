@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import random
+import re
 import signal
 import time
 from collections.abc import Callable
@@ -56,6 +58,16 @@ class Recording:
         self._end(process)
         return time.monotonic() - first
 
+    def interrupt(self, wait: Callable[[BaseProcess], None]) -> str:
+        """Begin or go on, wait, press Ctrl-C; return what was said last."""
+        process = self._start(self._killed)
+        wait(process)
+        assert process.pid is not None
+        os.kill(process.pid, signal.SIGINT)
+        process.join()
+        assert process.exitcode == 130
+        return self._log.read_text().splitlines()[-1]
+
     def kill(self, wait: Callable[[BaseProcess], None]) -> bool:
         """Begin or go on, wait, kill; return whether there was something left to kill."""
         process = self._start(self._killed)
@@ -82,7 +94,7 @@ class Recording:
 
 
 def test_killed(folder: Path, tmp_path: Path) -> None:
-    """A kill -9 after the first batch: the resumed file equals the undisturbed one."""
+    """Ctrl-C, then a kill -9 after a batch: the resumed file equals the undisturbed one."""
     recording = Recording(folder, tmp_path, questions=6, tokens=60)
     recording.undisturbed()
 
@@ -90,6 +102,8 @@ def test_killed(folder: Path, tmp_path: Path) -> None:
         while process.is_alive() and not list(recording.parts.glob("0*.parquet")):
             time.sleep(0.002)
 
+    said = recording.interrupt(first_part)
+    assert re.search(r"killed.parquet: \d+ of 12 runs are recorded: the same `stopping rec", said)
     assert recording.kill(first_part)
     recording.resume()
 

@@ -5,10 +5,14 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from threading import Thread
+from typing import Any, ClassVar
 
 import pytest
+from huggingface_hub import constants
+from transformers.utils import logging as logging_of_transformers
 
 from stopping_core.traces.run import Run, Trace
 from stopping_core.traces.store import read_trace
@@ -162,6 +166,47 @@ def test_a_damaged_model(tmp_path: Path, name: str) -> None:
         [asked, "--template", "raw", "--model", model, "--out", tmp_path / "t.parquet"],
         f"{model}: cannot be loaded as a model: ",
     )
+
+
+def test_without_a_bar(rambling: Path, tmp_path: Path) -> None:
+    """No bar of transformers is drawn into the log of a recording; afterwards there are bars."""
+    asked, out = save_questions(tmp_path / "q.jsonl", 1), tmp_path / "t.parquet"
+    own = ["--template", "raw", "--max-tokens", "1", "--threads", "1"]
+    status, said = record(asked, "--out", out, "--model", rambling, *own)
+    assert (status, "Loading weights" in said) == (0, False), said
+    assert logging_of_transformers.is_progress_bar_enabled()
+
+
+class _Hub(BaseHTTPRequestHandler):
+    """Notes what it is asked for, and is busy."""
+
+    asked: ClassVar[list[str]] = []
+
+    def do_HEAD(self) -> None:
+        self.asked.append(self.path)
+        self.send_error(503)
+
+    def log_message(self, format: str, *args: Any) -> None:
+        pass
+
+
+def test_a_name_that_is_not_on_the_hub(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is asked for once, without a word, and the refusal says what else may have been meant."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), _Hub) as hub:
+        url = f"http://127.0.0.1:{hub.server_port}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
+        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", url)
+        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+        Thread(target=hub.serve_forever, daemon=True).start()
+        asked = save_questions(tmp_path / "q.jsonl", 1)
+        out = tmp_path / "t.parquet"
+        status, said = record(asked, "--out", out, "--template", "raw", "--model", "gpt-4o")
+        hub.shutdown()
+    assert (status, said.startswith("stopping record: name_or_path must be ")) == (1, True), said
+    assert said.endswith("; for an endpoint give --base-url")
+    assert _Hub.asked == ["/gpt-4o/resolve/main/config.json"]
+    assert caplog.messages == []
 
 
 def refused(arguments: list[str | Path], expected: str) -> None:

@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 
 from stopping_core.traces.journal import Journal
-from stopping_core.traces.run import Header
 from stopping_core.traces.store import read_trace
 from tests.cli.asking import Listing, asking, at, record, refuse_with, runs
 from tests.support.sse_server import PROMPT_TOKENS, CountingServer, Say, Script, Stall
@@ -269,12 +268,12 @@ def test_nothing_is_asked_for_a_file_that_cannot_be(tmp_path: Path) -> None:
     taken = tmp_path / "taken.parquet"
     with (
         CountingServer([["yes"]], delay=0) as server,
-        Journal(taken, Header("m", "1", "t", "2", 9)),
+        Journal(taken),
     ):
         for out, expected in (
             (tmp_path / "file" / "t.parquet", "t.parquet: its folder cannot be written: "),
-            (tmp_path / "other.parquet", "other.parquet: not a Parquet file"),
-            (tmp_path / "folder.parquet", "Is a directory"),
+            (tmp_path / "other.parquet", "other.parquet: is no trace file"),
+            (tmp_path / "folder.parquet", "folder.parquet: cannot be read: Is a directory"),
             (taken, "taken.parquet: another process is recording this file"),
         ):
             status, said = record(*asking(tmp_path), *at(server), "--out", out)

@@ -10,7 +10,7 @@ import pytest
 
 from stopping_core.embedded import EmbeddedServer
 from stopping_core.traces.store import read_trace
-from tests.cli.asking import asking, at, record, runs
+from tests.cli.asking import Listing, asking, at, record, runs
 from tests.support.sse_server import CountingServer, Drop, Script
 
 
@@ -44,7 +44,8 @@ def test_llama_cpp(
         assert all(len(probe.logprobs) == probe.tokens <= 6 for probe in run.probes.values())
     before = (tmp_path / "t.parquet").read_bytes()
     status, said = record(*arguments, "--probe-tokens", "6")
-    assert (status, "2 runs, 0 of them new" in said) == (0, True)
+    assert (status, "2 runs, 0 of them new: all 2 asked for are there" in said) == (0, True)
+    assert "tokens/s" not in said
     assert (tmp_path / "t.parquet").read_bytes() == before
 
 
@@ -129,6 +130,32 @@ def test_other_model(asked: list[str | Path]) -> None:
         assert record(*asked, *at(server))[0] == 0
         status, said = record(*asked, *at(server), "--model", "other")
     assert (status, "(scripted), asked for is" in said) == (1, True)
+
+
+@pytest.mark.parametrize(
+    ("name", "ids", "expected"),
+    [
+        ("scripted", ["other", "scripted"], []),
+        ("script", [], []),
+        ("nope", [], ["the endpoint answers as 'scripted', not 'nope'"]),
+        ("nope", ["nope"], ["the endpoint answers as 'scripted', not 'nope'"]),
+        ("nope", list("abcdefg"), ["lists 'a', 'b', 'c', 'd', 'e' and 2 more, not 'nope'"]),
+    ],
+)
+def test_unknown_name(
+    asked: list[str | Path],
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    name: str,
+    ids: list[str],
+    expected: list[str],
+) -> None:
+    """A name that the endpoint does not know is warned of and recorded; a version's is known."""
+    with Listing([["yes"]], {"data": [{"id": one} for one in ids]}) as server:
+        assert record(*asked, *at(server), "--model", name)[0] == 0
+    told = [line for line in caplog.messages if server.base_url in line]
+    assert [part in line for part, line in zip(expected, told, strict=True)] == [True] * len(told)
+    assert len(runs(tmp_path)) == 3
 
 
 @pytest.mark.parametrize("arguments", [["--template", "prefill"], ["--probe-every", "4"]])

@@ -257,8 +257,10 @@ def test_a_wrong_format_is_refused(tmp_path: Path) -> None:
         load_questions(DATA / "squad.json", "csv")
     with pytest.raises(ValueError, match=r"\[0\]\.answers must be an object with the key 'text'"):
         load_questions(write(tmp_path, [ASKED]), "squad")
-    with pytest.raises(FileNotFoundError, match=r"none\.json"):
+    with pytest.raises(FileNotFoundError, match=r"none\.json: cannot be read: No such file"):
         load_questions(tmp_path / "none.json")
+    with pytest.raises(OSError, match=f"^{tmp_path}: cannot be read: "):
+        load_questions(tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -241,18 +241,21 @@ def test_damaged_files(tmp_path: Path, table: pa.Table) -> None:
     """A file cut short anywhere, one that is not Parquet and an empty one are refused by name."""
     whole = (tmp_path / "good").read_bytes()
     path = tmp_path / "bad"
-    for size in range(1, len(whole), 97):
+    for size in range(4, len(whole), 97):
         path.write_bytes(whole[:size])
-        with pytest.raises(ValueError, match=f"^{path}: not a Parquet file, or a damaged one"):
+        with pytest.raises(ValueError, match=f"^{path}: is damaged, or cut short: "):
             read_trace(path)
-    path.write_text("question,answer\n")
-    with pytest.raises(ValueError, match=f"^{path}: not a Parquet file"):
-        read_trace(path)
+    for text in ("question,answer\n", "P"):
+        path.write_text(text)
+        with pytest.raises(ValueError, match=f"^{path}: is no trace file, as it is no Parquet"):
+            read_trace(path)
     path.write_bytes(b"")
     with pytest.raises(ValueError, match=f"^{path}: the file is empty"):
         read_trace(path)
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(FileNotFoundError, match=f"^{tmp_path / 'none'}: cannot be read: No such"):
         read_trace(tmp_path / "none")
+    with pytest.raises(OSError, match=f"^{tmp_path}: cannot be read: "):
+        read_trace(tmp_path)
 
 
 def test_flipped_bits(tmp_path: Path, table: pa.Table) -> None:
@@ -266,5 +269,5 @@ def test_flipped_bits(tmp_path: Path, table: pa.Table) -> None:
         rotten = bytearray(whole)
         rotten[start + column.total_compressed_size - 1] ^= 1
         path.write_bytes(rotten)
-        with pytest.raises(ValueError, match=f"^{path}: not a Parquet file, or a damaged one"):
+        with pytest.raises(ValueError, match=f"^{path}: is damaged, or cut short: "):
             read_trace(path)

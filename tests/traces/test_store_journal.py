@@ -39,8 +39,8 @@ def singly(keys: list[Key]) -> list[list[Key]]:
 def record(path: Path, count: int, header: Header = HEADER, most: int | None = None) -> list[Key]:
     """Record, or break off after some batches; return what was done."""
     done: list[Key] = []
-    with Journal(path, header) as journal:
-        for number, keys in list(journal.begin(asked(count), pairs).items())[:most]:
+    with Journal(path) as journal:
+        for number, keys in list(journal.begin(header, asked(count), pairs).items())[:most]:
             journal.add(number, [run(key) for key in keys])
             done += keys
         if most is None:
@@ -115,14 +115,14 @@ def test_a_damaged_plan_is_named(tmp_path: Path, plan: str) -> None:
     parts.mkdir()
     (parts / "plan.json").write_text(plan)
     with pytest.raises(ValueError, match=f"^{parts / 'plan.json'}: the plan "):
-        Journal(tmp_path / "t.parquet", HEADER).__enter__()
+        Journal(tmp_path / "t.parquet").__enter__()
 
 
 def test_left_out(tmp_path: Path) -> None:
     """Batches that failed leave a file of the others, and are planned anew the next time."""
     path = tmp_path / "t.parquet"
-    with Journal(path, HEADER) as journal:
-        batches = journal.begin(asked(4), pairs)
+    with Journal(path) as journal:
+        batches = journal.begin(HEADER, asked(4), pairs)
         number, keys = next(iter(batches.items()))
         journal.add(number, [run(key) for key in keys])
         assert journal.finish() == 2
@@ -135,15 +135,15 @@ def test_killed_after_a_merge_with_failed_batches(tmp_path: Path) -> None:
     """Parts that were merged and not yet removed stop nothing and are not taken twice."""
     path = tmp_path / "t.parquet"
     parts, kept = tmp_path / "t.parquet.parts", tmp_path / "kept"
-    with Journal(path, HEADER) as journal:
-        number, keys = next(iter(journal.begin(asked(4), pairs).items()))
+    with Journal(path) as journal:
+        number, keys = next(iter(journal.begin(HEADER, asked(4), pairs).items()))
         journal.add(number, [run(key) for key in keys])
         shutil.copytree(parts, kept)
         journal.finish()
     shutil.rmtree(parts, ignore_errors=True)
     shutil.copytree(kept, parts)
-    with Journal(path, HEADER) as journal:
-        journal.begin(asked(4), pairs)
+    with Journal(path) as journal:
+        journal.begin(HEADER, asked(4), pairs)
         assert journal.finish() == 2
     assert names(path) == ["q2", "q3"]
 
@@ -156,6 +156,9 @@ def test_killed_after_a_merge_with_failed_batches(tmp_path: Path) -> None:
             r"'0a' \(model\), asked for .*'ff' \(other",
         ),
         ({"template_fingerprint": "ff", "template": "raw"}, r"'0b' \(plain\), .*'ff' \(raw"),
+        ({"model_fingerprint": "ff"}, "other weights, tokenizer or settings under the same name"),
+        ({"model_fingerprint": "ff", "threads": 2}, "an endpoint then and local weights now"),
+        ({"template_fingerprint": "ff"}, "other words under the same name"),
         ({"temperature": 0.7}, "temperature=0.0, asked for is temperature=0.7"),
         ({"probe_every": 4}, "probe_every=0, asked for is probe_every=4"),
         ({"reasoning_tags": ("<a>", "</a>")}, "asked_reasoning_tags=None"),
@@ -180,10 +183,33 @@ def test_other_questions(tmp_path: Path) -> None:
         record(path, 5)
     record(path, 4)
     with (
-        Journal(path, HEADER) as journal,
+        Journal(path) as journal,
         pytest.raises(ValueError, match="question 'q0' was recorded with another question"),
     ):
-        journal.begin(asked(4, "Why?"), pairs)
+        journal.begin(HEADER, asked(4, "Why?"), pairs)
+
+
+def test_numbers_for_ids(tmp_path: Path) -> None:
+    """Ids that a change of the file's order would change are what the refusal names."""
+    path = tmp_path / "t.parquet"
+    [question] = asked(1).values()
+    other = dataclasses.replace(question, question="Why?")
+    with Journal(path) as journal:
+        journal.begin(HEADER, {("7", 0): question}, singly)
+        journal.add(0, [run(("7", 0))])
+        journal.finish()
+    said = "'7' was recorded with another question: .*, give the questions ids of their own"
+    with Journal(path) as journal, pytest.raises(ValueError, match=said):
+        journal.begin(HEADER, {("7", 0): other}, singly)
+
+
+def test_unfinished(tmp_path: Path) -> None:
+    """Who reads a file that is not there yet is told how far its recording is."""
+    path = tmp_path / "t.parquet"
+    record(path, 5, most=2)
+    said = f"{path}: 3 of 5 runs are recorded: the same `stopping record` goes on"
+    with pytest.raises(FileNotFoundError, match=f"^{said}$"):
+        read_trace(path)
 
 
 @pytest.mark.parametrize("first", [("<r>", "</r>"), ("<think>", "</think>")])
@@ -207,15 +233,15 @@ def test_other_grading(tmp_path: Path, change: dict[str, Any]) -> None:
     [(name, value)] = change.items()
     again = {key: dataclasses.replace(one, **change) for key, one in asked(3).items()}
     said = f"the question 'q0' was recorded with another {name}: .*, asked for is '{value}'"
-    with Journal(path, HEADER) as journal, pytest.raises(ValueError, match=said):
-        journal.begin(again, pairs)
+    with Journal(path) as journal, pytest.raises(ValueError, match=said):
+        journal.begin(HEADER, again, pairs)
 
 
 def test_second_process(tmp_path: Path) -> None:
     """A file that is being recorded is refused to a second one."""
     path = tmp_path / "t.parquet"
     said = f"{path}: another process is recording this file"
-    with Journal(path, HEADER), pytest.raises(ValueError, match=said):
+    with Journal(path), pytest.raises(ValueError, match=said):
         record(path, 2)
     record(path, 2)
     assert names(path) == numbered(range(2))
@@ -232,7 +258,7 @@ def test_second_process_while_the_first_leaves(
         for file in folder.iterdir():
             file.unlink()
         with pytest.raises(ValueError, match="another process is recording this file"):
-            Journal(path, HEADER).__enter__()
+            Journal(path).__enter__()
         tried.append(folder.name)
         folder.rmdir()
 
@@ -261,8 +287,8 @@ def test_held_by_all(tmp_path: Path, bare: Any) -> None:
     }
     empty = {name: values[:0] for name, values in rich.items()}
     header = dataclasses.replace(HEADER, top_logprobs=2)
-    with Journal(path, header) as journal:
-        for number, [key] in journal.begin(asked(3), singly).items():
+    with Journal(path) as journal:
+        for number, [key] in journal.begin(header, asked(3), singly).items():
             more = (rich, rich | {"logprobs": bare}, empty)[number]
             tokens = () if number == 2 else ("a",)
             journal.add(number, [dataclasses.replace(run(key), tokens=tokens, **more)])
@@ -273,8 +299,8 @@ def test_held_by_all(tmp_path: Path, bare: Any) -> None:
 def test_told_from_the_runs(tmp_path: Path) -> None:
     """What the runs hold, and the tags of their reasoning, stand in the header at the end."""
     path = tmp_path / "t.parquet"
-    with Journal(path, HEADER) as journal:
-        for number, keys in journal.begin(asked(2), pairs).items():
+    with Journal(path) as journal:
+        for number, keys in journal.begin(HEADER, asked(2), pairs).items():
             runs = [
                 dataclasses.replace(
                     run(key, "<think>4</think>4"),

@@ -48,8 +48,8 @@ def batched(keys: list[Key]) -> list[list[Key]]:
 
 def record(path: Path, questions: int, failing: bool) -> None:
     """Record, and leave out the first batch where it fails."""
-    with Journal(path, HEADER) as journal:
-        for number, keys in journal.begin(asked(questions), batched).items():
+    with Journal(path) as journal:
+        for number, keys in journal.begin(HEADER, asked(questions), batched).items():
             if number or not failing:
                 journal.add(number, [run(key) for key in keys])
         journal.finish()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import re
 import shutil
 import sys
 import tempfile
@@ -15,6 +16,8 @@ from typing import TypeAlias
 
 import torch
 import transformers
+from huggingface_hub import get_hf_file_metadata, hf_hub_url, try_to_load_from_cache
+from huggingface_hub.errors import EntryNotFoundError
 from transformers import (
     AutoModelForCausalLM,
     AutoTokenizer,
@@ -22,11 +25,16 @@ from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
+from transformers.utils import logging
 
-from stopping_core.embedded import weights_path
+from stopping_core.embedded import MODEL, weights_path
+from stopping_core.errors import MissingPackage
 
 CACHE_VARIABLE = "STOPPING_CACHE"
 """Environment variable that names the folder for converted weights."""
+
+_CONVERTED = re.compile(r"(?P<stem>.+)-\d+-[0-9a-f]{16}-transformers-.+")
+"""The name of a folder that :func:`converted` made."""
 
 Loaded: TypeAlias = tuple[PreTrainedModel, PreTrainedTokenizerBase]
 
@@ -36,6 +44,7 @@ def load(
     *,
     dtype: torch.dtype = torch.float32,
     cache_dir: str | os.PathLike[str] | None = None,
+    progress: bool = True,
 ) -> Loaded:
     """Load a causal language model, ready for generation, and its tokenizer.
 
@@ -52,6 +61,7 @@ def load(
         dtype: Of the weights in memory. Those in the cache are float32.
         cache_dir: Folder for converted weights. None takes the environment's ``STOPPING_CACHE``,
             or else a folder in the user's own cache.
+        progress: Whether transformers shows its bars meanwhile, where it is not told otherwise.
 
     Returns:
         The model in evaluation mode, and its tokenizer.
@@ -62,6 +72,12 @@ def load(
         OSError: There is no model of that name, or the Hub cannot be reached.
         MissingPackage: The embedded weights are not installed.
     """
+    if not progress and logging.is_progress_bar_enabled():
+        logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+        try:
+            return load(name_or_path, dtype=dtype, cache_dir=cache_dir)
+        finally:
+            logging.enable_progress_bar()  # type: ignore[no-untyped-call]
     folder: str | Path
     if name_or_path is None:
         folder = converted(weights_path(), cache_folder(cache_dir))
@@ -80,6 +96,8 @@ def load(
             folder = name_or_path
     local = isinstance(folder, Path)
     try:
+        if not local:
+            _reach(str(folder))
         with _named(name_or_path):
             model = AutoModelForCausalLM.from_pretrained(
                 folder, local_files_only=local, dtype=dtype
@@ -92,6 +110,22 @@ def load(
         ) from error
     tokenizer.padding_side = "left"
     return model, tokenizer
+
+
+def _reach(name: str) -> None:
+    """Ask the Hub once for a model that is not in its cache: transformers asks six times a file.
+
+    Raises:
+        OSError: There is no such model, or the Hub cannot be reached.
+    """
+    try:
+        if not isinstance(try_to_load_from_cache(name, "config.json"), str):
+            get_hf_file_metadata(hf_hub_url(name, "config.json"))
+    except EntryNotFoundError:
+        return  # an adapter has a file of another name
+    except Exception as error:  # of whichever HTTP library the Hub's client is made with
+        said = textwrap.shorten(str(error), 300, placeholder=" ...")
+        raise OSError(f"{type(error).__name__}: {said}") from error
 
 
 @contextlib.contextmanager
@@ -154,6 +188,23 @@ def converted(file: Path, cache: Path) -> Path:
                 raise
             shutil.rmtree(made, ignore_errors=True)
     return folder
+
+
+def model_name(model: PreTrainedModel) -> str:
+    """The name that recordings know a model by: the folder's or the file's own, or the Hub's.
+
+    ``""`` where it was made in memory.
+    """
+    name = str(model.config.name_or_path or "")
+    path = Path(name)
+    if not name or not path.is_dir():
+        return name
+    made = _CONVERTED.fullmatch(path.resolve().name)
+    if made is None:
+        return path.resolve().name
+    with contextlib.suppress(MissingPackage):
+        return MODEL if made["stem"] == weights_path().stem else made["stem"]
+    return made["stem"]
 
 
 def _convert(file: Path, folder: Path) -> None:

@@ -47,6 +47,7 @@ def take(chunk: Any, reply: Reply) -> None:
         if (count := usage.get(name)) is not None:
             setattr(reply, name, _count(count, name))
     reply.system_fingerprint = _text(told, "system_fingerprint") or reply.system_fingerprint
+    reply.model = _text(told, "model") or reply.model
     for one in items(told, "choices"):
         choice = an_object(one, "a choice")
         said = _part(choice, "delta")

@@ -75,8 +75,8 @@ class Endpoint:
                 reply = await self._ask(prompt, max_tokens, temperature, seed)
         return reply
 
-    async def listed(self) -> Mapping[str, Any]:
-        """Say what the endpoint's list has of the model; nothing where it has no list.
+    async def listed(self) -> list[Mapping[str, Any]]:
+        """Say which models the endpoint lists; none where it has no list.
 
         Raises:
             OpenAIError: The endpoint refused.
@@ -85,10 +85,9 @@ class Endpoint:
         try:
             told = await self._client.get("/models", cast_to=object)
         except NotFoundError:
-            return {}
+            return []
         models = items(an_object(told, "the list of models"), "data")
-        entries = [an_object(one, "a model of the list") for one in models]
-        return next((entry for entry in entries if entry.get("id") == self._model), {})
+        return [an_object(one, "a model of the list") for one in models]
 
     async def _ask(self, prompt: Prompt, max_tokens: int, temperature: float, seed: int) -> Reply:
         while True:

@@ -39,7 +39,12 @@ class LocalSource:
     """
 
     def __init__(self, task: Task, model: str | None, batch: int, threads: int | None) -> None:
-        loaded, self._tokenizer = load(model)
+        try:
+            loaded, self._tokenizer = load(model, progress=False)
+        except OSError as error:
+            if model is None or Path(model).exists():
+                raise
+            raise OSError(f"{error}; for an endpoint give --base-url") from error
         known_as = _known_as(model)
         self._task = task
         self._batch = batch

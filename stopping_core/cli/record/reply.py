@@ -49,6 +49,7 @@ class Reply:
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
     system_fingerprint: str | None = None
+    model: str | None = None
 
     @property
     def told(self) -> bool:

@@ -18,12 +18,12 @@ from rich.progress import (
 )
 
 from stopping_core.cli.record.choose import choose
-from stopping_core.cli.record.out import check_out
 from stopping_core.cli.record.task import Source, Task
 from stopping_core.errors import MissingPackage
 from stopping_core.questions import load_questions
 from stopping_core.templates import load_template
 from stopping_core.traces.journal import Journal
+from stopping_core.traces.plan import unfinished
 from stopping_core.traces.run import Run
 
 _TOLD = 5
@@ -67,14 +67,30 @@ def run(settings: Settings) -> None:
     """
     console = Console()
     task = _task(settings)
-    check_out(settings.out)
-    with console.status("Loading the model"):
-        source = _source(settings, task)
-    with Journal(settings.out, source.header) as journal:
-        batches = journal.begin(task.asked(), source.batched)
+    try:
+        _record(console, settings, task)
+    except KeyboardInterrupt:
+        if line := unfinished(settings.out):
+            console.print(line, highlight=False, markup=False, soft_wrap=True)
+        raise
+
+
+def _record(console: Console, settings: Settings, task: Task) -> None:
+    with Journal(settings.out) as journal:
+        with console.status("Loading the model"):
+            source = _source(settings, task)
+        batches = journal.begin(source.header, task.asked(), source.batched)
         count = sum(map(len, batches.values()))
-        told = _Told()
         asked = len(task.questions) * task.samples
+        if not count:
+            held = journal.finish()
+            console.print(
+                f"{settings.out}: {held} runs, 0 of them new: all {asked} asked for are there",
+                highlight=False,
+                soft_wrap=True,
+            )
+            return
+        told = _Told()
         console.print(f"{settings.out}: {count} of {asked} runs to record", soft_wrap=True)
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
         times = (TextColumn("{task.fields[speed]}"), TimeElapsedColumn(), TimeRemainingColumn())

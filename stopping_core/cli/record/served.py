@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import logging
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -21,9 +22,12 @@ from stopping_core.traces.journal import Key
 from stopping_core.traces.run import Run
 from stopping_core.types import Probe
 
+_log = logging.getLogger(__name__)
+
 _TIMEOUT = 600.0
 _GIVE_UP = 8
 _SHOWN = 160
+_NAMED = 5
 _FAILURES = (OpenAIError, httpx.HTTPError, OSError, ValueError, RecursionError)
 _NAMES = ("id", "root", "parent", "max_model_len")
 _MEASURES = (
@@ -43,7 +47,7 @@ class ServedSource:
 
     Its fingerprint is what names the model in ``/v1/models``, and ``system_fingerprint`` where both
     answers had the same. Two models that a server tells nothing of but one name cannot be told
-    apart.
+    apart. A name that the endpoint does not know is warned of, and recorded: proxies rename.
 
     Args:
         task: What to record.
@@ -164,9 +168,28 @@ class ServedSource:
                 raise ValueError(f"{self._base_url}: {self._shown(error)}") from error
         self._told = any(reply.told for reply in replies)
         names = {reply.system_fingerprint for reply in replies}
-        known = [self._model, _steady(listed), names.pop() if len(names) == 1 else None]
+        self._warn(listed, replies[-1].model)
+        entry: Mapping[str, Any] = next((one for one in listed if one.get("id") == self._model), {})
+        known = [self._model, _steady(entry), names.pop() if len(names) == 1 else None]
         content = json.dumps(known, sort_keys=True)
         return hashlib.sha256(content.encode()).hexdigest()[:16]
+
+    def _warn(self, listed: Sequence[Mapping[str, Any]], answering: str | None) -> None:
+        """Say where the endpoint knows the model by another name; a dated version is no other."""
+        ids = [one["id"] for one in listed if isinstance(one.get("id"), str)]
+        why = ""
+        if ids and self._model not in ids:
+            others = f" and {len(ids) - _NAMED} more" if len(ids) > _NAMED else ""
+            why = f"lists {', '.join(map(repr, ids[:_NAMED]))}{others}"
+        elif answering is not None and not answering.startswith(self._model):
+            why = f"answers as {answering!r}"
+        if why:
+            _log.warning(
+                "%s: the endpoint %s, not %r: the runs are recorded under that name all the same",
+                self._base_url,
+                why,
+                self._model,
+            )
 
     def _client(self) -> AsyncOpenAI:
         return AsyncOpenAI(

@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 
 from stopping_core.metrics import cuts_word
 from stopping_core.metrics.cuts import is_word
+from stopping_core.policies.learned.evidence import Evidence
 from stopping_core.protocols import CompletenessCheck, Signal
-from stopping_core.traces.rows import read, walk
+from stopping_core.traces.rows import read, read_rows, walk
 from stopping_core.traces.run import Run
 from stopping_core.traces.stream import TAGS, Tags, answer_of, closing_tokens
 from stopping_core.types import Boundary, Channel, Probe
@@ -189,9 +190,29 @@ class Columns:
         readings: Readings = self._kept[self.key(signal)][self.rows]
         return readings
 
+    def rows_of(self, evidence: Evidence, where: Mask | None = None) -> Readings:
+        """The features of some evidence at each row, NaN where they are not wanted.
+
+        Only the runs of this selection are read. What comes of it is kept with the selection.
+
+        Args:
+            evidence: What is read.
+            where: The rows that are wanted; all by default.  # (n,)
+
+        Returns:
+            # (n, d).
+        """
+        wanted = ~self.nowhere() if where is None else where
+        key = "rows_of", self.key(evidence), wanted.tobytes()
+        return self.once(key, lambda columns: columns._rows_of(evidence, wanted))
+
     def extract(self, signals: Iterable[Signal]) -> None:
-        """Take the readings of several signals in one pass, for ``reading`` to find."""
-        missing = {self.key(signal): signal for signal in signals}
+        """Take the readings of several signals in one pass, for ``reading`` to find.
+
+        Evidence of several numbers is passed over: ``rows_of`` reads it, where it is wanted.
+        """
+        single = (signal for signal in signals if not isinstance(signal, Evidence))
+        missing = {self.key(signal): signal for signal in single}
         missing = {key: signal for key, signal in missing.items() if key not in self._kept}
         if missing:
             self._pinned += missing.values()
@@ -295,6 +316,21 @@ class Columns:
         return self._verdicts.setdefault(id(check), (check, {}))[1]
 
     # -- how it is made
+
+    def _rows_of(self, evidence: Evidence, wanted: Mask) -> Readings:
+        whole = self.everything
+        read_at = whole.nowhere()
+        read_at[self.rows[wanted]] = True
+        numbers = np.unique(whole.run[read_at]).tolist()
+        features = np.full((len(self), len(evidence.names)), math.nan)
+        features[wanted] = read_rows(
+            [whole.runs[number] for number in numbers],
+            evidence,
+            self.channel,
+            self.tags,
+            [read_at[whole.of_run(number)] for number in numbers],
+        )
+        return features
 
     def _select(self, where: Mask) -> Columns:
         view, rows = copy.copy(self), np.flatnonzero(where)

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from stopping_core.policies.learned.evidence import Evidence
 from stopping_core.protocols import Signal
 from stopping_core.segmenter import Segmenter
 from stopping_core.traces.run import Run
@@ -56,6 +57,37 @@ def read(
                     value = signal.value
                     column.append(math.nan if value is None else value)
     return [np.array(column, dtype=np.float64) for column in columns]
+
+
+def read_rows(
+    runs: Sequence[Run],
+    evidence: Evidence,
+    channel: Channel,
+    tags: Tags,
+    wanted: Sequence[NDArray[np.bool_]],
+) -> NDArray[np.float64]:
+    """Feed the runs to a copy of some evidence, and take its features at places of `walk`.
+
+    Args:
+        runs: The runs.
+        evidence: What is read.
+        channel: As of `walk`.
+        tags: Likewise.
+        wanted: Which of the places of each run.  # (places,) each
+
+    Returns:
+        A row a wanted place.  # (k, d)
+    """
+    reader = copy.deepcopy(evidence)
+    rows: list[tuple[float, ...]] = []
+    for run, where in zip(runs, wanted, strict=True):
+        left = iter(where.tolist())
+        reader.reset(run.request())
+        for _, _, piece in pieces(run, channel, tags):
+            reader.update(piece)
+            if _is_place(piece) and next(left):
+                rows.append(reader.row())
+    return np.array(rows, dtype=np.float64).reshape(-1, len(evidence.names))
 
 
 def pieces(run: Run, channel: Channel, tags: Tags) -> Iterator[tuple[int, int, Step]]:

@@ -12,7 +12,7 @@ from stopping_core import Policy
 from stopping_core.policies.baselines import ConformalThinking, ThoughtCalibration
 from stopping_core.policies.baselines.conformal_thinking import Thresholds
 from stopping_core.policies.baselines.high_confidence import Confidence
-from stopping_core.traces.columns import Columns
+from stopping_core.traces.columns import Columns, Mask
 from stopping_core.traces.evidence import MissingEvidence
 from stopping_core.traces.replay import replay
 from stopping_core.traces.run import Run
@@ -41,11 +41,12 @@ def margin(step: Step) -> float | None:
     return step.margin
 
 
-def columns_of(*runs: Run) -> tuple[Columns, np.ndarray[tuple[int], np.dtype[np.bool_]]]:
-    """The places of some runs, and whether the answer is right there."""
+def columns_of(*runs: Run) -> tuple[Columns, Mask, Mask]:
+    """The places of some runs, whether the answer is right there, and whether the full one is."""
     columns = Columns(runs, tags=None)
     solved, easy = (np.array([one is kind for one in runs]) for kind in (SOLVED, EASY))
-    return columns, easy[columns.run] | (solved[columns.run] & (columns.tokens >= 9))
+    right = easy[columns.run] | (solved[columns.run] & (columns.tokens >= 9))
+    return columns, right, solved | easy
 
 
 def conformal(risk: float, *runs: Run) -> ConformalThinking:
@@ -104,7 +105,9 @@ def test_thought_calibration_certifies_what_the_runs_bear(runs: int, threshold: 
     """
     right_all_along = Columns([HOPELESS] * runs, tags=None)
     everywhere = ~right_all_along.nowhere()
-    rule = ThoughtCalibration(risk=0.1, score=margin).fit(right_all_along, everywhere)
+    rule = ThoughtCalibration(risk=0.1, score=margin).fit(
+        right_all_along, everywhere, np.ones(runs, dtype=np.bool_)
+    )
     assert threshold == rule.threshold
 
 

@@ -11,7 +11,8 @@ import pytest
 from stopping_core.engine import Engine
 from stopping_core.errors import MissingPackage
 from stopping_core.policies.baselines.baseline import Fitted
-from stopping_core.policies.baselines.learnstop import FEATURES, LearnStop, Logistic
+from stopping_core.policies.baselines.learnstop import FEATURES, LearnStop
+from stopping_core.policies.learned.logistic import Logistic
 from stopping_core.traces.columns import Columns, Mask
 from stopping_core.traces.run import Run
 from stopping_core.types import Boundary, Probe, Request
@@ -26,6 +27,9 @@ def _only(feature: int, weight: float, intercept: float) -> Logistic:
     weights[feature] = weight
     return Logistic((0.0,) * FEATURES, (1.0,) * FEATURES, tuple(weights), intercept)
 
+
+FULL = np.ones(200, dtype=np.bool_)
+"""What the rule is told of the full answers, which it does not ask for."""
 
 RUN = words(
     36,
@@ -103,7 +107,7 @@ def _labelled(count: int) -> tuple[Columns, Mask]:
 def test_it_learns_that_sure_and_stable_answers_are_right() -> None:
     """On other runs of the same kind, most stops are right, and they come before the end."""
     columns, right = _labelled(60)
-    rule = LearnStop(0.9, at=8).fit(columns, right)
+    rule = LearnStop(0.9, at=8).fit(columns, right, FULL)
     others = Columns([_agreeing(seed)[0] for seed in range(60, 120)], tags=None)
     others = others.asked(rule.marks())
     stops = rule.stops(others).where
@@ -123,7 +127,7 @@ def test_its_probabilities_are_those_of_scikit_learn() -> None:
     from sklearn.linear_model import LogisticRegression
 
     columns, right = _labelled(40)
-    rule = LearnStop(0.9, at=8).fit(columns, right)
+    rule = LearnStop(0.9, at=8).fit(columns, right, FULL)
     rows, features = rule._features(columns)
     labels = np.asarray(right)[rows]
     assert rule.model is not None
@@ -140,7 +144,7 @@ def test_a_fitted_copy_keeps_its_settings() -> None:
     """The rule that was not fitted stays so."""
     columns, right = _labelled(20)
     rule = LearnStop(0.7, at=8)
-    fitted = rule.fit(columns, right)
+    fitted = rule.fit(columns, right, FULL)
     assert isinstance(rule, Fitted)
     assert (0.7, 8, None) == (fitted.threshold, fitted.at, rule.model)
     assert repr(fitted).startswith("LearnStop(0.7, at=8, intercept=")
@@ -158,7 +162,7 @@ def test_a_place_without_a_probe_is_refused() -> None:
     """An answer that was not recorded is no empty answer."""
     columns = Columns([words(40, RUN.probes)], tags=None).asked(LearnStop(at=8).marks())
     with pytest.raises(ValueError, match=r"columns must hold a probe .* got none at 1 of 5"):
-        LearnStop(at=8).fit(columns, columns.tokens > 20)
+        LearnStop(at=8).fit(columns, columns.tokens > 20, FULL)
 
 
 @pytest.mark.parametrize("answer", [True, False])
@@ -166,7 +170,7 @@ def test_one_kind_of_answer_teaches_nothing(answer: bool) -> None:
     """The error says how many were right."""
     columns = Columns([RUN], tags=None).asked(LearnStop(at=8).marks())
     with pytest.raises(ValueError, match=f"right must hold True and False .* got {4 * answer} T"):
-        LearnStop(at=8).fit(columns, np.full(len(columns), answer))
+        LearnStop(at=8).fit(columns, np.full(len(columns), answer), FULL)
 
 
 def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -174,7 +178,7 @@ def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "sklearn.linear_model", None)
     columns, right = _labelled(3)
     with pytest.raises(MissingPackage, match="scikit-learn is needed here"):
-        LearnStop(at=8).fit(columns, right)
+        LearnStop(at=8).fit(columns, right, FULL)
 
 
 def test_the_settings() -> None:
@@ -191,4 +195,4 @@ def test_engine_and_arrays_agree_on_any_run(seed: int) -> None:
     columns = Columns([babble(10 + i) for i in range(30)], tags=None)
     for rule in LearnStop.grid():
         rows = columns.asked(rule.marks())
-        stop(rule.fit(rows, rows.run % 2 == 0), babble(seed))
+        stop(rule.fit(rows, rows.run % 2 == 0, FULL), babble(seed))

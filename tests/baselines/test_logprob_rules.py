@@ -70,17 +70,17 @@ def test_think_just_enough_takes_its_threshold_from_runs_that_were_right() -> No
     full = run(LINES, top_logprobs=(ONE_BIT,) * 7)
     none = run(LINES, top_logprobs=(NO_BIT,) * 7)
     columns = Columns((some, full, none), tags=None)
-    fitted = ThinkJustEnough().fit(columns, columns.run < 2)
+    fitted = ThinkJustEnough().fit(columns, columns.run < 2, np.array([True, True, False]))
     assert pytest.approx((3 / 7 + 1.0) / 2.0) == fitted.at_most
     with pytest.raises(ValueError, match="right must hold at the end of a run"):
-        ThinkJustEnough().fit(columns, columns.nowhere())
+        ThinkJustEnough().fit(columns, columns.nowhere(), np.zeros(3, dtype=np.bool_))
 
 
 def test_think_just_enough_keeps_a_threshold_that_is_given() -> None:
     """Fitted on whatever; without one it says that it must be fitted, and never guesses."""
     columns = Columns((run(LINES, top_logprobs=(ONE_BIT,) * 7),), tags=None)
     given = ThinkJustEnough(0.3)
-    assert given is given.fit(columns, ~columns.nowhere())
+    assert given is given.fit(columns, ~columns.nowhere(), np.array([True]))
     with pytest.raises(ValueError, match="at_most must be fitted first, by fit"):
         ThinkJustEnough().stops(columns)
     assert {None, 0.5} <= {rule.at_most for rule in ThinkJustEnough.grid()}

@@ -15,8 +15,10 @@ import typer
 from typer.testing import CliRunner
 
 from stopping_core.cli.bench.commands import bench, replay
+from stopping_core.cli.bench.table import FEWEST
 from stopping_core.policies import MaxTokens
 from stopping_core.policies.baselines import BASELINES
+from stopping_core.policies.learned import LearnedStopping
 from stopping_core.traces.run import Trace
 from stopping_core.traces.store import write_trace
 from tests.cli.recorded import reading, reasoning, sampled
@@ -42,11 +44,21 @@ def stopping(*arguments: object) -> tuple[int, str]:
     return result.exit_code, result.output
 
 
+def _apart(trace: Trace) -> Trace:
+    """Make each question a family: a few families have no intervals."""
+    runs = (replace(run, group="", family="") for run in trace.runs)
+    return replace(trace, runs=tuple(runs))
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Three trace files, and what the bench makes of them."""
     folder = tmp_path_factory.mktemp("bench")
-    traces = {"reading": reading(30), "reasoning": reasoning(16), "sampled": sampled(8, 4)}
+    traces = {
+        "reading": _apart(reading(30)),
+        "reasoning": _apart(reasoning(24)),
+        "sampled": sampled(8, 4),
+    }
     for name, trace in traces.items():
         write_trace(folder / f"{name}.parquet", trace)
     files = [folder / f"{name}.parquet" for name in traces]
@@ -67,13 +79,16 @@ def _rows(table: dict[str, Any], file: str, kind: str = "runs") -> list[dict[str
 
 
 def test_there_is_a_row_for_each_policy_and_level(table: dict[str, Any]) -> None:
-    """Of each file: the published rules, the profiles and the user's own; nothing vanishes."""
+    """Of each file: published rules, the learned one, profiles, the user's; nothing vanishes."""
     titles = {baseline.title for baseline in BASELINES}
     profiles = {f"profile {n}" for n in ("balanced", "batch", "high_stakes", "realtime_chat")}
     for file in ("reading.parquet", "reasoning.parquet"):
         rows = _rows(table, file)
-        assert {*titles, *profiles, "YOURS"} == {row["policy"] for row in rows}
-        assert len(rows) == len(LEVELS) * len({row["policy"] for row in rows})
+        policies = {row["policy"] for row in rows}
+        learned = {policy for policy in policies if policy.startswith(LearnedStopping.title)}
+        assert learned
+        assert {*titles, *profiles, "YOURS"} == policies - learned
+        assert len(rows) == len(LEVELS) * len(policies)
     assert all(set(row) == ROW for row in table["rows"])
     assert table["levels"] == LEVELS
     assert table["seeds"] == {"split": 0, "bootstrap": 0}
@@ -87,8 +102,10 @@ def test_the_rows_are_what_they_say(table: dict[str, Any]) -> None:
             seen += 1
             assert row["choose"]["lost"] <= row["level"]
             assert row["choose"]["saving"] > 0
-            low, high = row["interval"]["saving"]
-            assert low - 1e-3 <= row["saving"] <= high + 1e-3
+            assert (row["families"] < FEWEST) == (row["interval"] is None)
+            if row["interval"] is not None:
+                low, high = row["interval"]["saving"]
+                assert low - 1e-3 <= row["saving"] <= high + 1e-3
             assert row["right"] == pytest.approx(
                 row["full"]["right"] - row["lost"] + row["gained"], abs=0.01
             )
@@ -210,9 +227,9 @@ def test_the_tables_and_the_picture_are_written(folder: Path, table: dict[str, A
     over = [row for row in table["rows"] if row["stops"] and row["lost"] > row["level"]]
     assert over
     for row in over:
-        low, high = row["interval"]["saving"]
-        cell = f"{row['saving']:.1f} [{low:.1f}, {high:.1f}] lost {row['lost']:.1f} (!)"
-        assert f"| {cell}" in words
+        low, high = (row["interval"] or {"saving": (0, 0)})["saving"]
+        interval = f" [{low:.1f}, {high:.1f}]" if row["interval"] else ""
+        assert f"| {row['saving']:.1f}{interval} lost {row['lost']:.1f} (!)" in words
     assert words.count("### In each cost regime, at lost <= 1") == 4
     assert words.count("All runs came to their own end.") == 4
     assert (folder / "out" / "frontier.png").read_bytes().startswith(b"\x89PNG")

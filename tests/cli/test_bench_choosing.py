@@ -228,7 +228,7 @@ def test_given_thresholds_are_swept_and_a_missing_one_is_fitted() -> None:
 class Memory(MaxTokens):
     """Stops at the length of the longest run that it was fitted on."""
 
-    def fit(self, columns: Columns, right: object) -> Memory:
+    def fit(self, columns: Columns, right: object, full: object) -> Memory:
         return Memory(int(columns.lengths.max()))
 
 

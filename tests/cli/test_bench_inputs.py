@@ -32,10 +32,14 @@ def test_runs_of_one_group_have_no_interval(tmp_path: Path) -> None:
     assert all(row["interval"] is None for row in table["rows"])
     first, second = table["files"][0]["notes"]
     assert first.startswith("settings are chosen on the runs that they are reported on")
-    assert second.startswith("no interval can be given: groups must hold at least 2")
+    assert "at least two families or groups of questions are needed" in first
+    assert second.startswith("1 reported family: read nothing into this")
     notes = {row["note"] for row in table["rows"] if row["policy"] == "Conformal Thinking"}
     assert all("its setting chosen on the same" in note for note in notes)
-    assert "no interval can be given" in (tmp_path / "out" / "report.html").read_text("utf-8")
+    for written in ("report.html", "table.md"):
+        assert first in (text := (tmp_path / "out" / written).read_text("utf-8"))
+        assert second in text
+    assert "1 reported family: read nothing into this" in " ".join(printed.split())
 
 
 def test_runs_that_are_never_right_or_empty_are_no_error(tmp_path: Path) -> None:
@@ -64,6 +68,9 @@ def test_runs_that_are_never_right_or_empty_are_no_error(tmp_path: Path) -> None
         (["--levels", "nan"], "levels must be in [0, 100]"),
         (["--policy", "nowhere:at_all"], "policy must be an importable 'nowhere:at_all'"),
         (["--policy", "os:path"], "policy must name a Policy"),
+        (["--policy", "balanced"], "profiles and published rules are always compared"),
+        (["--policy", "Newline"], "profiles and published rules are always compared"),
+        (["--policy", "pol.py:mine"], "policy must be pol:mine, a module and not a file"),
         (["--seed", "-1"], "--seed"),
     ],
 )

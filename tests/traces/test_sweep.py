@@ -28,6 +28,7 @@ from stopping_core.policies import (
     baselines,
 )
 from stopping_core.policies.baselines.baseline import Fitted
+from stopping_core.policies.learned import LearnedStopping
 from stopping_core.protocols import CompletenessCheck
 from stopping_core.signals import Sentences
 from stopping_core.traces.columns import Columns
@@ -71,7 +72,7 @@ def _odd(request: Request, draft: Draft, /) -> Verdict:
 
 
 def published() -> Iterator[Policy]:
-    """A few settings of every published rule that reads one run."""
+    """A few settings of every published rule that reads one run, and of the learned one."""
     for module in pkgutil.iter_modules(baselines.__path__):
         found = importlib.import_module(f"{baselines.__name__}.{module.name}")
         for rule in vars(found).values():
@@ -80,6 +81,7 @@ def published() -> Iterator[Policy]:
             if issubclass(rule, Policy) and hasattr(rule, "grid"):
                 grid = [policy for policy in rule.grid() if policy.needs() <= HELD]
                 yield from grid[:: max(1, len(grid) // 4)]
+    yield from LearnedStopping.grid()[::10]
 
 
 def fitted(policy: Policy) -> Policy:
@@ -87,7 +89,8 @@ def fitted(policy: Policy) -> Policy:
     if not isinstance(policy, Fitted):
         return policy
     view = PLAIN.asked(policy.marks())
-    return cast("Policy", policy.fit(view, np.arange(len(view)) % 3 == 0))
+    full = np.ones(len(view.runs), dtype=np.bool_)
+    return cast("Policy", policy.fit(view, np.arange(len(view)) % 3 == 0, full))
 
 
 def assert_same(columns: Columns, policy: Policy, check: CompletenessCheck | None = None) -> Cuts:

@@ -11,6 +11,8 @@ from typing import Any
 
 from stopping_core.policies import Policy
 from stopping_core.policies.baselines import BASELINES
+from stopping_core.policies.learned import LearnedStopping
+from stopping_core.policies.learned.loss_model import TIERS
 from stopping_core.profiles import PROFILES
 from stopping_core.protocols import CompletenessCheck
 from stopping_core.stopping import AdaptiveStopping
@@ -49,7 +51,7 @@ class Candidate:
 
 
 def candidates(channel: Channel, named: Sequence[str] = ()) -> list[Candidate]:
-    """Name everything that competes on a channel: the baselines, the profiles, the user's own.
+    """Name everything that competes on a channel: baselines, the learned rule, profiles, yours.
 
     Args:
         channel: Where the policies act: a profile has one rule for each.
@@ -60,8 +62,9 @@ def candidates(channel: Channel, named: Sequence[str] = ()) -> list[Candidate]:
     """
     return [
         *(_swept(baseline, baseline.title, baseline.tier) for baseline in BASELINES),
+        *_learned(channel),
         *(_profile(name, channel) for name in PROFILES),
-        *(_yours(path) for path in named),
+        *(_named(path) for path in named),
     ]
 
 
@@ -87,6 +90,17 @@ def _swept(kind: Any, title: str, tier: str) -> Candidate:
     return Candidate(title, tier, settings, next(iter(settings), None))
 
 
+def _learned(channel: Channel) -> list[Candidate]:
+    """The rule that this library learns, for each of the tiers that it has on a channel."""
+    tiers = TIERS[channel]
+    grids = [LearnedStopping.grid(tier, channel) for tier in tiers]
+    title = LearnedStopping.title
+    return [
+        Candidate(title if len(tiers) == 1 else f"{title}, {tier}", tier, settings)
+        for tier, settings in zip(tiers, grids, strict=True)
+    ]
+
+
 def _profile(name: str, channel: Channel) -> Candidate:
     stopping = AdaptiveStopping.from_profile(name)
     rule = stopping.policy
@@ -94,6 +108,16 @@ def _profile(name: str, channel: Channel) -> Candidate:
     if channel == "reasoning":
         rule, check = stopping.reasoning, None
     return Candidate(f"profile {name}", "text", (rule,), rule, check, name)
+
+
+def _named(path: str) -> Candidate:
+    """Import what competes beside those that always do."""
+    if path in PROFILES or path in {baseline.__name__ for baseline in BASELINES}:
+        raise ValueError(
+            f"policy must be one of yours, module:attribute, got {path!r}: profiles and published "
+            "rules are always compared"
+        )
+    return _yours(path)
 
 
 def _yours(path: str) -> Candidate:
@@ -104,7 +128,7 @@ def _yours(path: str) -> Candidate:
     settings = tuple(found) if isinstance(found, list | tuple) else (found,)
     if not settings or not all(isinstance(one, Policy) for one in settings):
         raise ValueError(
-            f"policy must name a Policy, a class of them or a sequence of them, "
+            f"policy must name a Policy, a Policy class or a list of Policies, "
             f"got {path!r}: {found!r}"
         )
     return Candidate(path.partition(":")[2], YOURS, settings, settings[0])
@@ -120,6 +144,11 @@ def _made(kind: type[Policy], path: str) -> Policy:
 def _import(path: str) -> Any:
     """Import ``module:attribute``, from the working directory too, as ``python -m`` does."""
     module, _, attribute = path.partition(":")
+    if module.endswith(".py"):
+        dotted = module.removesuffix(".py").replace("/", ".")
+        raise ValueError(
+            f"policy must be {dotted}:{attribute}, a module and not a file; got {path}"
+        )
     here = str(Path.cwd())
     if here not in sys.path:
         sys.path.insert(0, here)

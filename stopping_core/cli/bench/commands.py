@@ -18,7 +18,7 @@ def replay(
         str,
         typer.Option(
             help="A profile (balanced), a published rule by its class name (Dynasor, with its "
-            "defaults), or a policy of yours as module:attribute."
+            "defaults), or a policy of yours as module:attribute, a single one."
         ),
     ],
     grader: Annotated[
@@ -67,8 +67,9 @@ def bench(
     policy: Annotated[
         list[str] | None,
         typer.Option(
-            help="A policy of yours, module:attribute; a list or a class with grid() is swept. "
-            "May be given several times."
+            help="A policy of yours, module:attribute: a Policy or a list of them, which is "
+            "swept, or a Policy class, which is swept where it has grid(). May be given several "
+            "times."
         ),
     ] = None,
     runs: Annotated[

@@ -15,6 +15,7 @@ from stopping_core.cli.bench.scores import Mask, Scores
 from stopping_core.cli.bench.section import Section, leaders, ranked
 from stopping_core.cli.bench.sweeping import Material, channel_of, ended, every_of, extract, sweep
 from stopping_core.cli.bench.table import (
+    FEWEST,
     Halves,
     Swept,
     bound,
@@ -164,19 +165,25 @@ def _draws(candidate: Candidate) -> bool:
 def _divide(runs: Sequence[Run], ended: Mask, choices: Choices) -> Part:
     """Split runs by family; where there is only one, choose and report on the same."""
     notes = []
-    try:
+    if len(set(map(_family, runs))) > 1:
         parts = split(runs, {"choose": 0.5, "report": 0.5}, choices.seed)
-    except ValueError as error:
+    else:
         parts = {"choose": list(range(len(runs))), "report": list(range(len(runs)))}
-        notes.append(f"settings are chosen on the runs that they are reported on: {error}")
+        notes.append(
+            "settings are chosen on the runs that they are reported on: at least two families or "
+            "groups of questions are needed to do otherwise"
+        )
     masks = {name: _mask(numbers, len(runs)) for name, numbers in parts.items()}
     families = [_family(runs[number]) for number in parts["report"]]
-    bootstrap = None
-    try:
+    count, bootstrap = len(set(families)), None
+    if count >= FEWEST:
         bootstrap = GroupBootstrap(families, resamples=choices.resamples, seed=choices.seed)
-    except ValueError as error:
-        notes.append(f"no interval can be given: {error}")
-    halves = Halves(masks["choose"], masks["report"], ended, len(set(families)), bootstrap)
+    else:
+        notes.append(
+            f"{count} reported {'family' if count == 1 else 'families'}: read nothing into this; "
+            f"intervals are given from {FEWEST} on"
+        )
+    halves = Halves(masks["choose"], masks["report"], ended, count, bootstrap)
     return Part(runs, halves, _fold(runs, parts["choose"], choices.seed), tuple(notes))
 
 

@@ -25,6 +25,7 @@ _COLORS = {
 }
 _OTHER = "#7a828a"
 _ORACLE = "#6a3d9a"
+_SOME = 3  # policies that a picture shows from their first setting on and names, if none leads
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,9 +94,30 @@ def color(tier: str) -> str:
     return _COLORS.get(tier, _OTHER)
 
 
-def widest(levels: Sequence[float]) -> float:
-    """The largest loss that pictures show, points."""
-    return 1.6 * max(1.0, *levels)
+def widest(curves: Sequence[Curve], levels: Sequence[float]) -> float:
+    """The largest loss that a picture shows, points.
+
+    Past the levels, and past two lost runs, which of few runs are more than any level. It also
+    holds the safest setting of each policy that leads; where none does, of those that lose least.
+    """
+    firsts = [(one.leads, one.reported[one.line[0]].lost) for one in curves if one.line]
+    leading = [lost for leads, lost in firsts if leads]
+    others = sorted(lost for _, lost in firsts)[:_SOME]
+    runs = max((point.n for one in curves for point in one.reported), default=0)
+    two_lost = 220 / runs if runs else 0.0
+    safest = [1.1 * lost for lost in leading or others]
+    return min(105.0, max(1.6 * max(1.0, *levels), two_lost, *safest))
+
+
+def named(curves: Sequence[Curve], widest: float) -> list[Curve]:
+    """The policies that lead; where none does, those that save most inside the picture."""
+
+    def most(one: Curve) -> float:
+        return max((p.saving for p in one.reported if p.lost <= widest), default=0.0)
+
+    leading = [one for one in curves if one.leads]
+    some = sorted((one for one in curves if most(one) > 0), key=most, reverse=True)
+    return leading or some[:_SOME]
 
 
 def draw(panels: Sequence[Panel], levels: Sequence[float], path: Path) -> None:
@@ -105,7 +127,7 @@ def draw(panels: Sequence[Panel], levels: Sequence[float], path: Path) -> None:
     figure = Figure(figsize=(8.4 * across, 5.6 * down + 0.5), layout="constrained")
     every = figure.subplots(down, across, squeeze=False).ravel()
     for axes, panel in zip(every, panels, strict=False):
-        _draw(axes, panel, widest(levels), levels)
+        _draw(axes, panel, widest(panel.curves, levels), levels)
     for axes in every[len(panels) :]:
         axes.set_axis_off()
     _key(figure, panels)
@@ -117,6 +139,7 @@ def _draw(axes: Axes, panel: Panel, widest: float, levels: Sequence[float]) -> N
         if level > 0:
             axes.axvline(level, color="0.8", linewidth=0.8, linestyle=":", zorder=0)
     ends = []
+    shown = named(panel.curves, widest)
     for one in sorted(panel.curves, key=lambda one: one.leads):
         points = [(p.lost, p.saving) for p in (one.reported[number] for number in one.line)]
         beaten = [p for number, p in enumerate(one.reported) if number not in one.line]
@@ -138,10 +161,10 @@ def _draw(axes: Axes, panel: Panel, widest: float, levels: Sequence[float]) -> N
             linewidth=2.4 if one.leads else 0.9,
             marker="o",
             markersize=5.5 if one.leads else 3,
-            alpha=1.0 if one.leads else 0.4,
+            alpha=1.0 if one in shown else 0.4,
             zorder=3 if one.leads else 2,
         )
-        if one.leads and points:
+        if one in shown:
             ends.append((_end(points, widest), one))
     inside = (p.saving for one in panel.curves for p in one.reported if p.lost <= widest)
     top = max([40.0, *inside, *(y for (_, y), _ in ends)])
@@ -190,7 +213,7 @@ def _label(
             xytext=(1.035 * widest, height),
             color=color(one.tier),
             fontsize=9.5,
-            fontweight="bold",
+            fontweight="bold" if one.leads else "normal",
             va="center",
             annotation_clip=False,
             parse_math=False,

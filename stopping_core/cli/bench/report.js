@@ -60,11 +60,11 @@ function drawFrontier(file, place) {
       hovertemplate: `<b>oracle</b><br>saving ${percent(file.oracle.saving)}<extra></extra>`,
     });
   }
-  const highest = Math.max(40, ...traces.flatMap((trace) => trace.y.filter((_, i) => trace.x[i] <= 2 * DATA.widest)));
+  const highest = Math.max(40, ...traces.flatMap((trace) => trace.y.filter((_, i) => trace.x[i] <= 2 * file.widest)));
   Plotly.newPlot(place, traces, {
     margin: { l: 64, r: 16, t: 16, b: 52 },
     hovermode: "closest",
-    xaxis: { title: { text: "right answers lost, points of all runs" }, range: [-0.02 * DATA.widest, DATA.widest], zeroline: true },
+    xaxis: { title: { text: "right answers lost, points of all runs" }, range: [-0.02 * file.widest, file.widest], zeroline: true },
     yaxis: { title: { text: "tokens saved, probes paid, %" }, range: [-0.02 * highest, 1.06 * highest], zeroline: true },
     shapes: DATA.levels.filter((level) => level > 0).map((level) => ({
       type: "line", yref: "paper", y0: 0, y1: 1, x0: level, x1: level,

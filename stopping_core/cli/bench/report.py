@@ -13,6 +13,7 @@ from plotly.offline import get_plotlyjs
 
 from stopping_core.cli.bench.frontier import color, widest
 from stopping_core.cli.bench.section import Section
+from stopping_core.cli.bench.table import FEWEST
 from stopping_core.cli.bench.words import at_saving, capped, details, full_runs, regimes, summary
 
 
@@ -42,10 +43,10 @@ def write(
         target=f"{target:g}",
         seeds=seeds,
         versions=versions,
+        fewest=FEWEST,
         data={
             "levels": list(levels),
-            "widest": widest(levels),
-            "files": [_data(section) for section in sections],
+            "files": [_data(section, levels) for section in sections],
         },
         css=_own("report.css"),
         js=_own("report.js"),
@@ -92,8 +93,9 @@ def _caption(section: Section) -> str:
     return said
 
 
-def _data(section: Section) -> dict[str, Any]:
+def _data(section: Section, levels: Sequence[float]) -> dict[str, Any]:
     return {
+        "widest": widest(section.curves, levels),
         "curves": [
             {
                 "policy": one.policy,

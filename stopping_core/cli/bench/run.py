@@ -28,13 +28,18 @@ from stopping_core.cli.bench.compare import (
     entrants,
 )
 from stopping_core.cli.bench.frontier import draw
-from stopping_core.cli.bench.section import Section
+from stopping_core.cli.bench.section import Section, told_apart
 from stopping_core.cli.bench.words import OVER, markdown, summary
 from stopping_core.costs import REGIMES
 from stopping_core.traces.store import read_trace
 
 VERSION = 2
 """Of the layout of ``table.json``."""
+
+_LEGEND = (
+    f"% of output tokens saved; {OVER} lost more on the reported half than allowed; "
+    "missing: see table.md"
+)
 
 _DECIDING = ("numpy", "pyarrow", "scikit-learn", "stopping-core")
 
@@ -60,8 +65,8 @@ def run(settings: Settings) -> None:
     choices = settings.choices
     _check(settings)
     files = _named(settings.traces)
-    prints = _fingerprints(files)
     traces = {name: read_trace(path) for name, path in files.items()}
+    prints = _fingerprints(files)
     settings.out.mkdir(parents=True, exist_ok=True)
     sections = []
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
@@ -73,9 +78,9 @@ def run(settings: Settings) -> None:
             if trace.header.samples > 1:
                 sections.append(compare_votes(name, trace, entered, choices, advance))
             sections.append(compare_runs(name, trace, entered, choices, advance))
+    sections = told_apart(sections)
     _write(settings, sections, prints)
-    for section in sections:
-        _show(console, section, choices.levels)
+    show(console, sections, choices.levels)
     wrote = f"\nWrote table.json, table.md, frontier.png and report.html to {settings.out}."
     console.print(wrote, markup=False, soft_wrap=True)
 
@@ -168,8 +173,14 @@ def _table(
     }
 
 
+def show(console: Console, sections: Sequence[Section], levels: Sequence[float]) -> None:
+    """Print the tables of savings, and what their marks mean."""
+    for section in sections:
+        _show(console, section, levels)
+    console.print(_LEGEND, markup=False, highlight=False, soft_wrap=True)
+
+
 def _show(console: Console, section: Section, levels: Sequence[float]) -> None:
-    """Print the table of savings."""
     table = Table(
         title=escape(section.title), box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0)
     )

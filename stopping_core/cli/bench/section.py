@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from stopping_core.cli.bench.choose import keeps
@@ -19,7 +20,7 @@ class Section:
     Args:
         file: Name of the trace file.
         kind: ``"runs"``, or ``"votes"`` where rules draw several samples of a question.
-        title: Model and template.
+        title: Model and template, and the file where others have the same.
         about: What was recorded, how much of it, and how it was split.
         rows: One for each policy and level.
         at_saving: One for each policy, at the saving that the literature quotes.
@@ -54,10 +55,20 @@ class Section:
         return Panel(self.title, self.curves, bound)
 
 
+def told_apart(sections: Sequence[Section]) -> list[Section]:
+    """Add the file's name to the titles that several have."""
+    titles = Counter(section.title for section in sections)
+    return [
+        replace(one, title=f"{one.title}: {one.file}") if titles[one.title] > 1 else one
+        for one in sections
+    ]
+
+
 def ranked(rows: Sequence[dict[str, Any]]) -> dict[str, dict[float, dict[str, Any]]]:
     """Gather the rows of each policy by level; the policy that saves most over all levels first.
 
-    A saving counts only where the level held on the reported runs.
+    A saving counts only where the level held on the reported runs. Policies that held none come
+    after those that did, and last those that were not tried.
     """
     by_policy: dict[str, dict[float, dict[str, Any]]] = {}
     for row in rows:
@@ -65,10 +76,11 @@ def ranked(rows: Sequence[dict[str, Any]]) -> dict[str, dict[float, dict[str, An
     return dict(sorted(by_policy.items(), key=lambda item: _rank(item[1].values())))
 
 
-def _rank(rows: Iterable[dict[str, Any]]) -> tuple[bool, float]:
+def _rank(rows: Iterable[dict[str, Any]]) -> tuple[bool, bool, float, int]:
     rows = list(rows)
     savings = [row["saving"] for row in rows if held(row)]
-    return any(row["saving"] is None for row in rows), -sum(savings)
+    missing = any(row["saving"] is None for row in rows)
+    return missing, not savings, -sum(savings), -len(savings)
 
 
 def held(row: dict[str, Any]) -> bool:

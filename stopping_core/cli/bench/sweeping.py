@@ -216,6 +216,7 @@ def fitted(rule: Any, material: Material, where: Mask) -> Any:
         raise MissingEvidence(repr(rule), "probes", "the trace")
     asked = whole.asked(rule.marks()).of_runs(where)
     try:
-        return rule.fit(asked, material.graded.right(asked.rows))
+        right = material.graded.right(asked.rows)
+        return rule.fit(asked, right, material.full.right[where])
     except ValueError as error:
         raise Unfit(f"cannot be fitted on these runs: {error}") from error

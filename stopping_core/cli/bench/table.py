@@ -29,6 +29,9 @@ from stopping_core.traces.oracle import Oracle
 
 DOES_NOT_STOP = "does not stop"
 
+FEWEST = 10
+"""Reported families that intervals take: drawn from fewer they are far too narrow."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Halves:
@@ -40,7 +43,7 @@ class Halves:
         ended: Which runs came to their own end, and not to the cap.  # (n,)
         families: How many families the reported runs are of. A family is what the split keeps
             whole: of SQuAD an article, and where there is nothing larger a group or a question.
-        bootstrap: Over those families; None where there is only one. Where a file has one question
+        bootstrap: Over those families; None where there are too few. Where a file has one question
             a passage, resampling passages would take questions about one article for independent.
     """
 
@@ -250,7 +253,7 @@ def _best(one: Swept, level: float, full: Scores, halves: Halves) -> dict[str, A
 def _intervals(
     cut: Scores, full: Scores, halves: Halves, regime: CostRegime = LOCAL
 ) -> dict[str, list[float]] | None:
-    """Give the intervals of saving, lost and gained; None where there is one family."""
+    """Give the intervals of saving, lost and gained; None where there are few families."""
     if halves.bootstrap is None:
         return None
     where = halves.report

@@ -7,7 +7,7 @@ from typing import Any
 
 from stopping_core.cli.bench.frontier import color
 from stopping_core.cli.bench.section import Section, held, ranked
-from stopping_core.cli.bench.table import DOES_NOT_STOP
+from stopping_core.cli.bench.table import DOES_NOT_STOP, FEWEST
 from stopping_core.costs import REGIMES
 
 _DETAILS = (
@@ -117,6 +117,8 @@ def _without_capped(section: Section) -> str:
         return ""
     level = min((row["level"] for row in held_rows), key=lambda level: abs(level - 1))
     best = max((r for r in held_rows if r["level"] == level), key=lambda row: row["saving"])
+    if best["saving"] <= 0:
+        return f" At lost <= {level:g}, no policy saves anything within this level."
     return (
         f" At lost <= {level:g}, {best['policy']} saves {best['saving']:.1f}% over all reported "
         f"runs, and {best['saving_ended']:.1f}% over those that ended by themselves."
@@ -171,8 +173,9 @@ def markdown(sections: Sequence[Section], levels: Sequence[float], target: float
     parts = [
         "# Stopping policies compared\n",
         "All figures are in percent. Settings are chosen on one part of the questions and reported "
-        "on another; in brackets 95% intervals (paired bootstrap over families: what the split "
-        "keeps whole, such as all questions about one article).\n",
+        "on another; in brackets, where at least "
+        f"{FEWEST} families are reported, 95% intervals (paired bootstrap over families: what the "
+        "split keeps whole, such as all questions about one article).\n",
         f"{OVER} marks a setting that lost more on the reported part than the level allows. It has "
         "no part in the comparison: the best saving, in bold, is the best of those that held the "
         "level.\n",
@@ -224,6 +227,7 @@ def markdown(sections: Sequence[Section], levels: Sequence[float], target: float
 def at_saving(target: float) -> str:
     """Say how policies are brought to one saving."""
     return (
+        f"{target:g}% is what plain early stopping is quoted to save. "
         f"Each policy that reaches it is brought to {target:g}% on the choosing runs: of the two "
         "settings of its front on either side of it, not to stop included, each run gets one by "
         "chance, in the share that is named. The figures are what is expected of that on the "

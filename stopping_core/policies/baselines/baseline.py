@@ -41,10 +41,11 @@ class Baseline(Protocol):
 class Fitted(Protocol):
     """A rule with parameters that come from recorded runs with known answers."""
 
-    def fit(self, columns: Columns, right: Mask) -> Self:
+    def fit(self, columns: Columns, right: Mask, full: Mask) -> Self:
         """Return a copy of the rule with its parameters chosen on these runs.
 
         Args:
             columns: The checkpoints of the runs.
             right: Whether the answer at each of them would have been right.  # (n,)
+            full: Whether the full answer of each run is right.  # (runs,)
         """

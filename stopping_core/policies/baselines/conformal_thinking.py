@@ -112,7 +112,7 @@ class ConformalThinking(Policy):
         risks = (0.1, 0.05, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6)
         return tuple(cls(risk, give_up) for give_up in (0.05, 0.02) for risk in risks)
 
-    def fit(self, columns: Columns, right: Mask) -> Self:
+    def fit(self, columns: Columns, right: Mask, full: Mask) -> Self:
         """Return a copy with both thresholds chosen on these runs."""
         key = "ConformalThinking", columns.key(self.signal), right.tobytes()
         search = columns.once(key, lambda asked: _Search(asked, right, asked.reading(self.signal)))

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from stopping_core.errors import MissingPackage
 from stopping_core.policies.baselines.marker_words import MarkerWords
 from stopping_core.policies.baselines.probed_answers import Key, Streak, answer_key
 from stopping_core.policies.baselines.probing import Probing
+from stopping_core.policies.learned.logistic import Logistic
 from stopping_core.protocols import Signal
 from stopping_core.types import CONTINUE, Boundary, Checkpoint, Decision, Need, Probe, Request
 
@@ -26,36 +25,6 @@ BACKTRACKING = tuple(form for word in _TURNS for form in (word, word.capitalize(
 
 FEATURES = 7
 """Features of a probe, in the order in which :class:`LearnStop` lists them."""
-
-
-@dataclass(frozen=True, slots=True)
-class Logistic:
-    """A logistic regression on standardised features, as plain numbers.
-
-    A feature that is missing (NaN) counts as average.
-
-    Args:
-        mean: Of each feature where it was fitted.  # (d,)
-        scale: Standard deviation of each feature there, > 0.  # (d,)
-        weights: Of the standardised features.  # (d,)
-        intercept: Log odds where all features are average.
-    """
-
-    mean: tuple[float, ...]
-    scale: tuple[float, ...]
-    weights: tuple[float, ...]
-    intercept: float
-
-    def probability(self, features: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return the probability of each row, in [0, 1].
-
-        Args:
-            features: One row a probe.  # (n, d)
-        """
-        # No matrix product: a row must give the same bits alone and among others.
-        terms = (features - self.mean) / self.scale * self.weights
-        odds = np.nan_to_num(terms, nan=0.0).sum(axis=1) + self.intercept
-        return np.asarray(1 / (1 + np.exp(-np.clip(odds, -500, 500))))
 
 
 class LearnStop(Probing):
@@ -117,12 +86,13 @@ class LearnStop(Probing):
             for threshold in (0.9, 0.5, 0.6, 0.7, 0.8, 0.95, 0.98, 0.99)
         )
 
-    def fit(self, columns: Columns, right: Mask) -> Self:
+    def fit(self, columns: Columns, right: Mask, full: Mask) -> Self:
         """Return a copy whose classifier was fitted on these runs.
 
         Args:
             columns: The checkpoints of the runs.
             right: Whether the answer at each of them would have been right.  # (n,)
+            full: Not used.
 
         Raises:
             MissingPackage: scikit-learn is not installed.
@@ -134,10 +104,6 @@ class LearnStop(Probing):
         return type(self)(self.threshold, self.at, model)
 
     def _learn(self, columns: Columns, right: Mask) -> Logistic:
-        try:
-            from sklearn.linear_model import LogisticRegression
-        except ImportError as error:
-            raise MissingPackage("scikit-learn", "bench") from error
         rows, features = self._features(columns)
         if not columns.has_probe[rows].all():
             raise ValueError(
@@ -150,19 +116,7 @@ class LearnStop(Probing):
                 f"right must hold True and False where the rule asks, got {labels.sum()} True "
                 f"of {len(labels)}"
             )
-        known = ~np.isnan(features)
-        count = np.maximum(known.sum(axis=0), 1)
-        mean = np.where(known, features, 0).sum(axis=0) / count
-        scale = np.sqrt((np.where(known, features - mean, 0) ** 2).sum(axis=0) / count)
-        scale[scale == 0] = 1
-        standard = np.nan_to_num((features - mean) / scale, nan=0.0)
-        fitted = LogisticRegression(max_iter=1000).fit(standard, labels)
-        return Logistic(
-            tuple(mean.tolist()),
-            tuple(scale.tolist()),
-            tuple(fitted.coef_[0].tolist()),
-            float(fitted.intercept_[0]),
-        )
+        return Logistic.fit(features, labels, "bench", max_iter=1000)
 
     def reset(self, request: Request) -> None:
         self._fitted()

@@ -115,7 +115,7 @@ class ThinkJustEnough(Policy):
         ends = (Boundary.LINE | Boundary.PARAGRAPH, Boundary.SENTENCE)
         return tuple(cls(threshold, at) for at in ends for threshold in (None, *low, *high))
 
-    def fit(self, columns: Columns, right: Mask) -> Self:
+    def fit(self, columns: Columns, right: Mask, full: Mask) -> Self:
         """Return a copy with tau set to the mean entropy of the runs that were right at their end.
 
         A rule whose threshold is given is returned as it is.

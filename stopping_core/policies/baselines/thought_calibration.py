@@ -114,7 +114,7 @@ class ThoughtCalibration(Policy):
         """Return risks to certify; not fitted."""
         return tuple(cls(risk=risk) for risk in (0.1, 0.01, 0.02, 0.05, 0.2))
 
-    def fit(self, columns: Columns, right: Mask) -> Self:
+    def fit(self, columns: Columns, right: Mask, full: Mask) -> Self:
         """Return a copy with the lowest threshold that is certified on these runs."""
         scores, here = columns.reading(self.scores), columns.at(self.at)
         runs = np.flatnonzero(np.diff(columns.starts))

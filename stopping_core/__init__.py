@@ -9,6 +9,7 @@ from stopping_core.errors import (
     BudgetExhausted,
     GenerationStopped,
     MissingPackage,
+    NotCertified,
     StoppingError,
     TransportFailed,
 )
@@ -64,6 +65,7 @@ __all__ = [
     "Hook",
     "Ledger",
     "MissingPackage",
+    "NotCertified",
     "Policy",
     "Provider",
     "Request",

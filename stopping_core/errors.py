@@ -6,6 +6,7 @@ A caller's mistake is a ``ValueError`` where the object is made. Model text neve
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from stopping_core.types import Completion
@@ -36,6 +37,25 @@ class TransportFailed(StoppingError):
 
 class GenerationStopped(StoppingError):
     """A callback ended the generation where it had no gentler means: a stop, not a failure."""
+
+
+class NotCertified(ValueError):
+    """A request is not of the kind that a certificate holds for; ``differences`` says how.
+
+    Args:
+        differences: What is so and what was certified, by kind.
+    """
+
+    def __init__(self, differences: Mapping[str, str]) -> None:
+        kinds = ", ".join(map(repr, differences))
+        super().__init__(
+            f"the certificate does not hold for this request: {'; '.join(differences.values())}. "
+            f"To go on without its promise: AdaptiveStopping.load(..., trust=[{kinds}])"
+        )
+        self.differences = dict(differences)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.differences,)
 
 
 class MissingPackage(ImportError):

@@ -58,6 +58,9 @@ class Session:
             not, ``stopping.up_front`` limits the budget as well, and what is left of a grant when
             we hang up is booked as unseen and counts against the limits on the bill:
             ``stopping.max_total_tokens`` and ``CostCeiling``.
+
+    Raises:
+        NotCertified: ``stopping`` has a certificate that does not hold for the request.
     """
 
     def __init__(
@@ -70,7 +73,7 @@ class Session:
         hang_up_ends_bill: bool = True,
     ) -> None:
         self.stopping = stopping
-        self.request = request
+        self.request = request = stopping.admit(request)
         self.ledger = Ledger()
         self.done = False
         self.error: Exception | None = None

@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from dataclasses import dataclass, field, fields, replace
-from typing import Any, Literal, Self, get_args
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias, get_args
 
 from stopping_core.budgets import GeometricBudget
 from stopping_core.completeness import default_check
-from stopping_core.policies import LoopGuard, Policy
+from stopping_core.errors import MissingPackage, NotCertified
+from stopping_core.policies import LoopGuard, Never, Policy
 from stopping_core.profiles import PROFILES, careful
 from stopping_core.protocols import BudgetSchedule, CompletenessCheck, Hook
-from stopping_core.types import Mode
+from stopping_core.types import Mode, Request
+
+if TYPE_CHECKING:
+    from stopping_core.certificates import Certificate
+
+Difference: TypeAlias = Literal["model", "template", "policy", "completeness", "settings"]
+"""How a request may differ from those that a certificate holds for."""
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +57,8 @@ class AdaptiveStopping:
         backoff: First and largest wait after a transport error, seconds; waits are jittered.
         on_exhausted: ``return`` the best there is, marked incomplete, or ``raise`` BudgetExhausted.
         hooks: Told about every finished request.
+        certificate: What each request is held against before its first call; see :meth:`load`.
+        trust: Kinds of differences from the certificate that are accepted.
 
     Raises:
         ValueError: An argument is out of its interval.
@@ -75,6 +88,8 @@ class AdaptiveStopping:
     backoff: tuple[float, float] = (0.5, 8.0)
     on_exhausted: Literal["return", "raise"] = "return"
     hooks: tuple[Hook, ...] = ()
+    certificate: Certificate | None = None
+    trust: tuple[Difference, ...] = ()
 
     def __post_init__(self) -> None:
         for name in ("policy", "reasoning"):
@@ -101,6 +116,9 @@ class AdaptiveStopping:
             raise ValueError(
                 f"reasoning_tags must be two non-empty strings, got {self.reasoning_tags!r}"
             )
+        object.__setattr__(self, "trust", tuple(self.trust))
+        if unknown := sorted(set(self.trust) - set(get_args(Difference))):
+            raise ValueError(f"trust must hold some of {get_args(Difference)}, got {unknown}")
 
     @classmethod
     def from_profile(cls, name: str, **changes: Any) -> Self:
@@ -116,6 +134,73 @@ class AdaptiveStopping:
         if name not in PROFILES:
             raise ValueError(f"name must be one of {sorted(PROFILES)}, got {name!r}")
         return cls(**{**PROFILES[name](), **changes})
+
+    @classmethod
+    def load(cls, path: str | Path, risk: float = 0.01, **changes: Any) -> Self:
+        """Make the configuration of a certificate, as ``stopping certify`` wrote it.
+
+        Its policy is that of the largest certified level that is at most ``risk``. Before the first
+        call of each request the session looks whether the certificate holds for it: the same model
+        (by its name; an unknown one counts as another), a prompt made from the same template and
+        nothing else, the certified policy, the default completeness check before a cut, the same
+        checkpoints. If not, the request is refused with :class:`~stopping_core.errors.NotCertified`
+        before anything is sent; in mode ``shadow`` it is only logged.
+
+        A policy that reads logprobs sees none where the provider gives none. What it makes of that
+        was not certified, and no check before the first call can know it: ask for them.
+
+        Args:
+            path: The certificate, JSON.
+            risk: How many of the answers that the full run has right may be lost, as a share of
+                all requests.
+            changes: Fields to set differently. ``trust=("model", "template")`` accepts requests
+                that differ in these ways: without the promise.
+
+        Raises:
+            ValueError: The file is no certificate or damaged, or has no such level.
+            OSError: It cannot be read.
+            MissingPackage: numpy is not installed.
+        """
+        try:
+            from stopping_core.certificates import Certificate
+        except ModuleNotFoundError as error:
+            raise MissingPackage(error.name or "numpy", "traces") from error
+        certificate = Certificate.load(path)
+        scope, policy = certificate.scope, certificate.policy(risk)
+        made: dict[str, Any] = {"certificate": certificate, "checkpoint_every": scope.every}
+        if scope.channel == "answer":
+            made["policy"] = policy
+        else:
+            made |= {"policy": Never(), "reasoning": policy, "reasoning_tags": scope.reasoning_tags}
+        return cls(**{**made, **changes})
+
+    def admit(self, request: Request) -> Request:
+        """Hold a request against the certificate, where there is one.
+
+        Returns:
+            The request; what was made from the certificate's template with question and context as
+            the policy was certified on them.
+
+        Raises:
+            NotCertified: It differs in a way that is not trusted, and the mode is ``active``.
+        """
+        certificate = self.certificate
+        if certificate is None or self.mode == "off":
+            return request
+        found = certificate.differences(
+            request,
+            policy=self.policy if certificate.scope.channel == "answer" else self.reasoning,
+            completeness=self.completeness,
+            every=self.checkpoint_every,
+            tags=self.reasoning_tags,
+        )
+        if refused := {kind: told for kind, told in found.items() if kind not in self.trust}:
+            error = NotCertified(refused)
+            if self.mode == "active":
+                raise error
+            _log.warning("%s", error)
+        read = certificate.scope.read(request)
+        return request if read is None else replace(request, question=read[0], context=read[1])
 
     def replace(self, **changes: Any) -> Self:
         """Return a copy with fields changed."""

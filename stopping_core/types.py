@@ -140,6 +140,7 @@ class Request:
         max_output_tokens: The model's limit on output tokens.
         context_window: The model's limit on prompt plus output, tokens.
         metadata: Anything else: user, tenant, use case.
+        model: Name of the model that is asked; ``""`` where unknown.
     """
 
     prompt: str = ""
@@ -151,6 +152,7 @@ class Request:
     max_output_tokens: int | None = None
     context_window: int | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    model: str = ""
 
     def __post_init__(self) -> None:
         for name in ("max_tokens", "max_output_tokens", "context_window"):

@@ -12,8 +12,10 @@ except ModuleNotFoundError:
     sys.exit(str(MissingPackage("typer", "demo")))
 
 from stopping_core.cli.bench.commands import bench, replay
+from stopping_core.cli.certify.command import certify
 from stopping_core.cli.demo.command import demo
 from stopping_core.cli.doctor.command import doctor
+from stopping_core.cli.fit.command import fit
 from stopping_core.cli.record.command import record
 
 app = typer.Typer(
@@ -23,7 +25,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Stop a generation when its answer is done, check it, continue it when it is not.",
 )
-for command in (demo, doctor, record, replay, bench):
+for command in (demo, doctor, record, replay, bench, fit, certify):
     app.command()(command)
 
 

@@ -284,7 +284,6 @@ class AdaptiveChatModel(DelegatingChatModel):
     ) -> InnerCalls:
         wanted = {"stream": True, **kwargs}
         settings = settings_of(self.inner, kwargs)
-        name = self._get_ls_params(stop=stop, **kwargs).get("ls_model_name")
         return InnerCalls(
             inner=self.inner,
             provider=self.provider,
@@ -298,7 +297,7 @@ class AdaptiveChatModel(DelegatingChatModel):
             streams=not self._streaming_disabled(**kwargs)
             and self.inner._should_stream(async_api=async_api, **wanted),
             timeout=self.stopping.stall_seconds if offers_tools(settings) else None,
-            reply=Reply(name),
+            reply=Reply(self._ls_model_name(stop, kwargs)),
         )
 
     def _session(self, calls: InnerCalls, *, streaming: bool) -> Session:
@@ -311,7 +310,12 @@ class AdaptiveChatModel(DelegatingChatModel):
         if offers_tools(calls.settings):  # a tool call brings no steps, and is not cut
             stopping = stopping.replace(stall_seconds=None, max_seconds=None)
         limit, _ = take_limit(calls.kwargs, calls.provider.budget_keyword)
-        request = to_request(calls.messages, max_tokens=limit, profile=self.profile)
+        request = to_request(
+            calls.messages,
+            max_tokens=limit,
+            profile=self.profile,
+            model=self._ls_model_name(calls.stop, calls.kwargs),
+        )
         return Session(
             stopping,
             request,
@@ -319,6 +323,9 @@ class AdaptiveChatModel(DelegatingChatModel):
             prefill=calls.provider.prefill,
             hang_up_ends_bill=calls.provider.hang_up_ends_bill or not calls.streams,
         )
+
+    def _ls_model_name(self, stop: list[str] | None, kwargs: Mapping[str, Any]) -> str | None:
+        return self._get_ls_params(stop=stop, **kwargs).get("ls_model_name")
 
 
 def _result(calls: InnerCalls, completion: Completion) -> ChatResult:

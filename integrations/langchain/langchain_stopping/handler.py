@@ -175,7 +175,8 @@ class AdaptiveStopHandler(BaseCallbackHandler):
         if manager is not None:
             manager.add_handler(STREAMING, inherit=False)
         limit, _ = take_limit(params)
-        request = to_request(messages[0], max_tokens=limit)
+        model = (kwargs.get("metadata") or {}).get("ls_model_name")
+        request = to_request(messages[0], max_tokens=limit, model=model)
         session = Session(
             for_one_call(self.stopping),
             request,
@@ -184,7 +185,6 @@ class AdaptiveStopHandler(BaseCallbackHandler):
         )
         session.next_call(time.monotonic())
         with self._lock:
-            model = (kwargs.get("metadata") or {}).get("ls_model_name")
             self._runs[run_id] = Run(session, messages[0], self.stopping.reasoning_tags, model)
             while len(self._runs) > self._keep:
                 self._runs.popitem(last=False)

@@ -51,8 +51,9 @@ def to_request(
     *,
     max_tokens: int | None = None,
     profile: Mapping[str, Any] | None = None,
+    model: str | None = None,
 ) -> Request:
-    """Say what is known about a request: its texts, the last question, the limits of the model."""
+    """Say what is known about a request: its texts, the last question, the model and its limits."""
     asked = [message for message in messages if isinstance(message, HumanMessage)]
     known = profile or {}
     return Request(
@@ -61,6 +62,7 @@ def to_request(
         max_tokens=max_tokens,
         max_output_tokens=known.get("max_output_tokens") or None,
         context_window=known.get("max_input_tokens") or None,
+        model=model or "",
     )
 
 

@@ -264,7 +264,7 @@ class UnlessNoText:
     def __init__(self, check: CompletenessCheck, reply: Reply) -> None:
         self.slow = bool(getattr(check, "slow", False))
         self.fast = getattr(check, "fast", None)
-        self._check = check
+        self.stands_for = self._check = check
         self._reply = reply
 
     def __call__(self, request: Request, draft: Draft, /) -> Verdict:

@@ -12,6 +12,7 @@ from stopping_core import AdaptiveStopping, Completion, Emission, Request, Sessi
 from stopping_core import run as run_session
 from stopping_core import stream as stream_session
 from transformers_stopping.backend import TransformersBackend
+from transformers_stopping.loading import model_name
 from transformers_stopping.prompts import Prompt
 
 
@@ -86,4 +87,5 @@ def _complete(
         prompt_tokens=request.prompt_tokens or len(backend.prompt.ids),
         max_tokens=request.max_tokens or backend.config.max_new_tokens,
         context_window=request.context_window or window,
+        model=request.model or model_name(model),
     )

@@ -56,6 +56,7 @@ def to_request(
         prompt_tokens=tokens,
         max_tokens=max_tokens,
         context_window=metadata.context_window if fits else None,
+        model=metadata.model_name,
     )
 
 

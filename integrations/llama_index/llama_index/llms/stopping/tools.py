@@ -73,6 +73,11 @@ class OrToolCall:
     calls_tool: Callable[[], bool]
 
     @property
+    def stands_for(self) -> CompletenessCheck:
+        """The other check: what a certificate looks at."""
+        return self.check
+
+    @property
     def slow(self) -> bool:
         """Whether the other check takes long."""
         return bool(getattr(self.check, "slow", False))

@@ -1,0 +1,228 @@
+"""What was proven of a learned policy, for which requests it holds, and where it does not."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, Self
+
+from stopping_core.certificates.fitted import Origin
+from stopping_core.certificates.plain_file import (
+    between,
+    listed,
+    read_file,
+    texts,
+    whole_number,
+    write_file,
+)
+from stopping_core.certificates.scope import Scope
+from stopping_core.completeness import default_check
+from stopping_core.policies import Never, Policy
+from stopping_core.policies.learned import LearnedStopping, LossModel
+from stopping_core.policies.learned.plain_data import finite, members
+from stopping_core.protocols import CompletenessCheck
+from stopping_core.types import Request
+
+_DEFAULT = default_check()
+_KIND = "stopping certificate"
+
+
+@dataclass(frozen=True, slots=True)
+class CertifiedLevel:
+    """One level of risk that was proven.
+
+    Args:
+        risk: At most this share of the requests loses an answer that the full run has right.
+        threshold: Of the policy that keeps it.
+        runs: Independent runs that it was tested on.
+        lost: How many of them it lost.
+        bound: Upper bound of its risk, at most ``risk``.
+        saving: Share of the generated tokens that it saved of them.
+    """
+
+    risk: float
+    threshold: float
+    runs: int
+    lost: int
+    bound: float
+    saving: float
+
+    @classmethod
+    def from_dict(cls, data: Any, key: str) -> Self:
+        """Take what ``dataclasses.asdict`` gave, after a way through JSON.
+
+        Raises:
+            ValueError: Names the key that is missing, unknown or wrong, and its value.
+        """
+        held = members(data, [one.name for one in fields(cls)], key)
+        runs = whole_number(held["runs"], f"{key}.runs", 1)
+        risk = between(held["risk"], f"{key}.risk", 0, 1)
+        return cls(
+            risk,
+            finite(held["threshold"], f"{key}.threshold"),
+            runs,
+            int(between(whole_number(held["lost"], f"{key}.lost"), f"{key}.lost", 0, runs)),
+            between(held["bound"], f"{key}.bound", 0, risk),
+            between(held["saving"], f"{key}.saving", -1, 1),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Certificate:
+    """A learned policy with the risks that it was proven to keep, all of them at once.
+
+    With probability ``confidence`` over the runs that were drawn, each level keeps its risk for
+    requests of the same kind: questions drawn as those runs were, the same model, template,
+    completeness check and places to look. ``stopping certify`` makes it; by
+    ``AdaptiveStopping.load`` a session holds each request against it.
+
+    Args:
+        levels: Rising in risk, at least one.
+        confidence: That all of them hold.
+        model: The model of the policy.
+        scope: What has to hold for a request.
+        graders: Names of those that said which answers were right.
+        fitted: The runs that the model was fitted on.
+        certified: The runs that the levels were tested on; they share no family with those.
+    """
+
+    levels: tuple[CertifiedLevel, ...]
+    confidence: float
+    model: LossModel
+    scope: Scope
+    graders: tuple[str, ...]
+    fitted: Origin
+    certified: Origin
+
+    def policy(self, risk: float) -> LearnedStopping:
+        """Return the policy of the largest level that is at most ``risk``.
+
+        Raises:
+            ValueError: There is none.
+        """
+        for level in reversed(self.levels):
+            if level.risk <= risk:
+                return LearnedStopping(level.threshold, self.model, self.scope.look_every)
+        known = ", ".join(f"{level.risk:g}" for level in self.levels)
+        raise ValueError(f"risk must be at least a certified level, one of {known}, got {risk:g}")
+
+    def differences(
+        self,
+        request: Request,
+        *,
+        policy: Policy,
+        completeness: CompletenessCheck,
+        every: int,
+        tags: tuple[str, str],
+    ) -> dict[str, str]:
+        """Say how a request and its settings differ from what was certified.
+
+        Args:
+            request: The request. An unknown model counts as another one.
+            policy: That of the certified channel.
+            completeness: The check; what counts is what is asked before a cut.
+            every: Tokens between two checkpoints.
+            tags: Of the reasoning.
+
+        Returns:
+            What is so and what should be, by kind; empty where nothing differs.
+        """
+        scope, found = self.scope, dict[str, str]()
+        if not scope.is_model(request.model):
+            asked = repr(request.model) if request.model else "unknown"
+            found["model"] = f"the model is {asked}, certified is {scope.model!r}"
+        if scope.read(request) is None:
+            found["template"] = (
+                f"what is sent is not what the template {scope.template.name!r} "
+                f"({scope.template.fingerprint}) makes of a question"
+            )
+        if not self._is_certified(policy):
+            found["policy"] = f"the policy on the {scope.channel} is {policy!r}"
+        if scope.channel == "answer" and _before_cut(completeness) != _parts(_DEFAULT):
+            found["completeness"] = (
+                f"the check before a cut is {completeness!r}, certified is the default one"
+            )
+        if every != scope.every:
+            found["settings"] = f"checkpoint_every is {every}, certified is {scope.every}"
+        elif scope.reasoning_tags not in (None, tags):
+            found["settings"] = f"reasoning_tags is {tags}, certified is {scope.reasoning_tags}"
+        return found
+
+    def write(self, path: str | Path) -> None:
+        """Write it as JSON.
+
+        Raises:
+            OSError: The file cannot be written.
+        """
+        content = {
+            "levels": [asdict(level) for level in self.levels],
+            "confidence": self.confidence,
+            "scope": self.scope.to_dict(),
+            "graders": list(self.graders),
+            "fitted": asdict(self.fitted),
+            "certified": asdict(self.certified),
+            "model": self.model.to_dict(),
+        }
+        write_file(path, _KIND, content)
+
+    @classmethod
+    def load(cls, path: str | Path) -> Self:
+        """Read what ``write`` wrote.
+
+        Raises:
+            ValueError: It is no certificate, or damaged; the message names the file and the key.
+            OSError: It cannot be read.
+        """
+        return read_file(path, _KIND, cls._made)
+
+    @classmethod
+    def _made(cls, content: Mapping[str, Any]) -> Self:
+        held = members(content, [one.name for one in fields(cls)], "file")
+        levels = tuple(
+            CertifiedLevel.from_dict(one, f"levels[{place}]")
+            for place, one in enumerate(listed(held["levels"], "levels"))
+        )
+        risks = [level.risk for level in levels]
+        if not levels or any(high <= low for low, high in pairwise(risks)):
+            raise ValueError(f"levels must rise in risk, one or more, got {risks}")
+        return cls(
+            levels,
+            between(held["confidence"], "confidence", 0, 1),
+            LossModel.from_dict(held["model"]),
+            Scope.from_dict(held["scope"]),
+            texts(held["graders"], "graders"),
+            Origin.from_dict(held["fitted"], "fitted"),
+            Origin.from_dict(held["certified"], "certified"),
+        )
+
+    def _is_certified(self, policy: Policy) -> bool:
+        """Whether a policy is that of one of the levels, or one that never stops."""
+        if isinstance(policy, Never):
+            return True
+        return (
+            type(policy) is LearnedStopping
+            and (policy.model is self.model or policy.model == self.model)
+            and policy.every == self.scope.look_every
+            and policy.threshold in [level.threshold for level in self.levels]
+        )
+
+
+def _before_cut(check: CompletenessCheck) -> tuple[CompletenessCheck, ...]:
+    """What a session asks before a cut, one by one: of a slow check what of it takes no time.
+
+    A wrapper that an integration puts around a check says by ``stands_for`` which one it is.
+    """
+    check = getattr(check, "stands_for", check)
+    if getattr(check, "slow", False):
+        fast: CompletenessCheck | None = getattr(check, "fast", None)
+        return () if fast is None else _parts(fast)
+    return _parts(check)
+
+
+def _parts(check: CompletenessCheck) -> tuple[CompletenessCheck, ...]:
+    """The checks that an ``all_of`` is made of, or the check itself."""
+    if type(check) is not type(_DEFAULT):
+        return (check,)
+    return tuple(part for one in getattr(check, "checks", ()) for part in _parts(one))

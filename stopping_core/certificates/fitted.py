@@ -1,0 +1,102 @@
+"""A fitted model as a file: what ``stopping fit`` writes and ``stopping certify`` reads."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, Self
+
+from stopping_core.certificates.plain_file import read_file, texts, whole_number, write_file
+from stopping_core.certificates.scope import Scope
+from stopping_core.policies.learned import LossModel
+from stopping_core.policies.learned.plain_data import members, numbers
+
+_KIND = "stopping model"
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where figures come from.
+
+    Args:
+        traces: SHA-256 of each trace file.
+        families: Of the families of the runs that were used, by :func:`family_hash`; sorted.
+        runs: How many runs were used.
+        seed: Of the draw that chose them.
+    """
+
+    traces: tuple[str, ...]
+    families: tuple[str, ...]
+    runs: int
+    seed: int
+
+    @classmethod
+    def from_dict(cls, data: Any, key: str) -> Self:
+        """Take what ``dataclasses.asdict`` gave, after a way through JSON.
+
+        Raises:
+            ValueError: Names the key that is missing, unknown or wrong, and its value.
+        """
+        held = members(data, [one.name for one in fields(cls)], key)
+        return cls(
+            texts(held["traces"], f"{key}.traces"),
+            texts(held["families"], f"{key}.families"),
+            whole_number(held["runs"], f"{key}.runs", 1),
+            whole_number(held["seed"], f"{key}.seed"),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class FittedModel:
+    """A model of the loss, and the thresholds that are to be certified on other runs.
+
+    Args:
+        model: The model.
+        path: Thresholds from careful to aggressive, at least one.
+        scope: Of the runs that it was fitted on.
+        origin: Those runs.
+    """
+
+    model: LossModel
+    path: tuple[float, ...]
+    scope: Scope
+    origin: Origin
+
+    def write(self, path: str | Path) -> None:
+        """Write it as JSON.
+
+        Raises:
+            OSError: The file cannot be written.
+        """
+        content = {
+            "path": list(self.path),
+            "scope": self.scope.to_dict(),
+            "origin": asdict(self.origin),
+            "model": self.model.to_dict(),
+        }
+        write_file(path, _KIND, content)
+
+    @classmethod
+    def load(cls, path: str | Path) -> Self:
+        """Read what ``write`` wrote.
+
+        Raises:
+            ValueError: It is no such file, or damaged; the message names the file and the key.
+            OSError: It cannot be read.
+        """
+        return read_file(path, _KIND, cls._made)
+
+    @classmethod
+    def _made(cls, content: Mapping[str, Any]) -> Self:
+        held = members(content, [one.name for one in fields(cls)], "file")
+        thresholds = numbers(held["path"], "path")
+        if not thresholds or any(high <= low for low, high in pairwise(thresholds)):
+            raise ValueError(f"path must hold rising numbers, one or more, got {held['path']!r}")
+        return cls(
+            LossModel.from_dict(held["model"]),
+            thresholds,
+            Scope.from_dict(held["scope"]),
+            Origin.from_dict(held["origin"], "origin"),
+        )

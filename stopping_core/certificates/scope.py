@@ -1,0 +1,126 @@
+"""What runs have in common that a policy was fitted or certified on, and who is of their kind."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from pathlib import PurePath
+from typing import Any, get_args
+
+from stopping_core.certificates.plain_file import pair, text, whole_number
+from stopping_core.policies.learned.plain_data import members
+from stopping_core.questions import Question
+from stopping_core.templates import Template
+from stopping_core.types import Channel, Request
+
+COMPLETENESS = "default"
+"""The check asked before each cut: that of ``stopping_core.completeness.default_check``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """What holds for all of some runs, and has to hold for the requests to come.
+
+    Args:
+        model: Its name.
+        model_fingerprint: Of weights, quantisation and engine, as the recording knew them.
+        template: The prompt template, whole.
+        frame: What stood before and after the user's message in the prompts as text: system
+            message, chat template. None where it was not the same in all of them.
+        channel: Where the policy acts.
+        reasoning_tags: Tags that mark reasoning in the text, or None where there is none.
+        every: Tokens between two checkpoints of the engine.
+        look_every: Tokens between two looks of the policy.
+        completeness: The check that is asked before a cut.
+    """
+
+    model: str
+    model_fingerprint: str
+    template: Template
+    frame: tuple[str, str] | None
+    channel: Channel
+    reasoning_tags: tuple[str, str] | None
+    every: int
+    look_every: int
+    completeness: str = COMPLETENESS
+
+    def is_model(self, name: str) -> bool:
+        """Whether a name is that of the model: folders and owners before it do not count.
+
+        Examples:
+            >>> plain = Template("mine", "{question}")
+            >>> scope = Scope("small-1", "", plain, None, "answer", None, 16, 2)
+            >>> scope.is_model("models/small-1.gguf"), scope.is_model("small-2"), scope.is_model("")
+            (True, False, False)
+        """
+        return bool(name) and _bare(name) == _bare(self.model)
+
+    def read(self, request: Request) -> tuple[str, str] | None:
+        """Find question and context in a request that was made from the template.
+
+        Args:
+            request: ``question`` is the user's whole message where the template is a chat;
+                ``prompt`` is all that was sent, or ``""`` where only the message is known.
+
+        Returns:
+            Question and context; None where the template is another one, or more was sent than it
+            makes: another system message, an earlier turn.
+        """
+        if not self.template.chat:
+            return self.template.read(request.prompt)
+        found = self.template.read(request.question)
+        if found is None or not found[0].strip():
+            return None
+        sent = [one["content"] for one in self.template.messages(_question(*found))]
+        known = {"", "\n\n".join(sent)}
+        if self.frame is not None:
+            before, after = self.frame
+            known.add(before + request.question + after)
+        return found if request.prompt in known else None
+
+    def to_dict(self) -> dict[str, Any]:
+        """The scope as JSON has it."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, data: Any, key: str = "scope") -> Scope:
+        """Take what ``to_dict`` gave, after a way through JSON.
+
+        Raises:
+            ValueError: Names the key that is missing, unknown or wrong, and its value.
+        """
+        held = members(data, [one.name for one in fields(cls)], key)
+        if held["channel"] not in get_args(Channel):
+            raise ValueError(
+                f"{key}.channel must be one of {get_args(Channel)}, got {held['channel']!r}"
+            )
+        if held["completeness"] != COMPLETENESS:
+            raise ValueError(
+                f"{key}.completeness must be {COMPLETENESS!r}, got {held['completeness']!r}"
+            )
+        return cls(
+            model=text(held["model"], f"{key}.model"),
+            model_fingerprint=text(held["model_fingerprint"], f"{key}.model_fingerprint"),
+            template=_template(held["template"], f"{key}.template"),
+            frame=pair(held["frame"], f"{key}.frame"),
+            channel=held["channel"],
+            reasoning_tags=pair(held["reasoning_tags"], f"{key}.reasoning_tags"),
+            every=whole_number(held["every"], f"{key}.every", 1),
+            look_every=whole_number(held["look_every"], f"{key}.look_every", 1),
+        )
+
+
+def _bare(model: str) -> str:
+    return PurePath(model.replace("\\", "/")).name.casefold().removesuffix(".gguf")
+
+
+def _question(question: str, context: str) -> Question:
+    return Question("request", question, ("?",), context)
+
+
+def _template(data: Any, key: str) -> Template:
+    held: Mapping[str, Any] = members(data, [one.name for one in fields(Template)], key)
+    try:
+        return Template(**held)
+    except ValueError as error:
+        raise ValueError(f"{key}.{error}") from error

@@ -1,0 +1,50 @@
+"""The command ``certify``, as the command line shows it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from stopping_core.cli.fit.command import TEMPLATE, TRACES
+from stopping_core.cli.told import told
+
+
+def certify(
+    model: Annotated[Path, typer.Argument(help="What `stopping fit` wrote.", show_default=False)],
+    traces: Annotated[list[Path], typer.Argument(help=TRACES, show_default=False)],
+    out: Annotated[Path, typer.Option(help="The certificate, JSON.")],
+    risk: Annotated[
+        str,
+        typer.Option(help="Largest shares of the runs that may be lost, with commas between."),
+    ] = "0.005,0.01,0.02,0.05",
+    confidence: Annotated[
+        float, typer.Option(help="That all certified levels hold, in (0, 1).")
+    ] = 0.95,
+    seed: Annotated[int, typer.Option(min=0, help="Of the run drawn from each group.")] = 0,
+    template: Annotated[str | None, typer.Option(help=TEMPLATE)] = None,
+) -> None:
+    """Prove how much a learned policy loses at most, or say how many runs that would take.
+
+    Only runs of families that the fit has not seen are looked at, and of each group (what shares
+    a passage) one run, drawn before anything is known of it. A run is lost where the full answer
+    is right and the cut one is not. The model's thresholds are tested from careful to aggressive
+    (Learn then Test), all levels of risk under one confidence.
+
+    Ends with 1 where no level could be certified; then nothing is written.
+    """
+    levels = _levels(risk)
+    with told("certify", extra="certify"):
+        from stopping_core.cli.certify.run import Settings, run
+
+        certified = run(Settings(model, tuple(traces), out, levels, confidence, seed, template))
+    if not certified:
+        raise typer.Exit(1)
+
+
+def _levels(text: str) -> tuple[float, ...]:
+    try:
+        return tuple(sorted({float(level) for level in text.split(",")}))
+    except ValueError as error:
+        raise typer.BadParameter(f"--risk must be numbers with commas, got {text}") from error

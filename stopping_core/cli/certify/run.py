@@ -1,0 +1,202 @@
+"""Certify a fitted model on runs of families that it has not seen."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from stopping_core.calibration.risk_control import RiskLevel, control_risk
+from stopping_core.certificates import Certificate, CertifiedLevel, FittedModel, Origin
+from stopping_core.cli.fit.recorded import (
+    Recorded,
+    family_hash,
+    family_hashes,
+    read_recorded,
+)
+from stopping_core.completeness import default_check
+from stopping_core.policies.learned import LearnedStopping
+from stopping_core.traces.columns import Columns
+from stopping_core.traces.graded import Graded
+from stopping_core.traces.run import Run
+from stopping_core.traces.sweep import cut
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What the command line was told; see ``stopping certify --help``."""
+
+    model: Path
+    traces: tuple[Path, ...]
+    out: Path
+    levels: tuple[float, ...]
+    confidence: float
+    seed: int
+    template: str | None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Tested:
+    """What became of the runs at each threshold, from careful to aggressive.
+
+    Args:
+        lost: Whether each run was lost.  # (runs, thresholds)
+        saving: Share of the generated tokens that was saved.  # (thresholds,)
+    """
+
+    lost: NDArray[np.bool_]
+    saving: NDArray[np.float64]
+
+
+def run(settings: Settings) -> bool:
+    """Certify; return whether any level was.
+
+    Raises:
+        ValueError: A setting or a file is not what it should be, or there is no run to test on.
+        OSError: A file cannot be read or written.
+        ImportError: A package is not installed.
+    """
+    console = Console()
+    if settings.out.is_dir():
+        raise IsADirectoryError(f"--out must be a file, got the folder {settings.out}")
+    fitted = FittedModel.load(settings.model)
+    recorded = read_recorded(settings.traces, settings.template)
+    _check_channel(settings, fitted, recorded)
+    unseen = _unseen(settings, fitted, recorded.runs)
+    runs = one_of_each_group(unseen, settings.seed)
+    with console.status(f"Testing {len(fitted.path)} thresholds on {len(runs)} runs"):
+        tested = measure(runs, recorded, fitted)
+        delta = 1 - settings.confidence
+        proven = control_risk(tested.lost, settings.levels, delta=delta)
+    levels = tuple(_level(one, tested, fitted.path) for one in proven if one.setting is not None)
+    origin = Origin(recorded.digests, family_hashes(runs), len(runs), settings.seed)
+    told = _told(fitted, recorded, unseen, runs)
+    console.print(told, markup=False, highlight=False, soft_wrap=True)
+    console.print(_table(proven, tested, fitted.path, settings.confidence))
+    if not levels:
+        console.print("No level is certified: nothing was written.", style="red")
+        return False
+    graders = tuple(sorted({run.grader for run in runs}))
+    certificate = Certificate(
+        levels, settings.confidence, fitted.model, recorded.scope, graders, fitted.origin, origin
+    )
+    certificate.write(settings.out)
+    console.print(f"Wrote {settings.out}.", markup=False, highlight=False, soft_wrap=True)
+    return True
+
+
+def one_of_each_group(runs: Sequence[Run], seed: int) -> tuple[Run, ...]:
+    """Draw one run of each group, which are independent of each other as the runs are not.
+
+    Args:
+        runs: The runs; their order has no effect.
+        seed: Of the draw.
+    """
+    groups: dict[tuple[str, str], list[Run]] = {}
+    for one in sorted(runs, key=lambda run: (run.question_id, run.sample)):
+        kind = ("group", one.group) if one.group else ("question", one.question_id)
+        groups.setdefault(kind, []).append(one)
+    rng = random.Random(seed)
+    return tuple(rng.choice(groups[name]) for name in sorted(groups))
+
+
+def measure(runs: Sequence[Run], recorded: Recorded, fitted: FittedModel) -> Tested:
+    """Play the runs to the policy at each threshold, and grade what that leaves of them.
+
+    Raises:
+        MissingEvidence: The runs do not hold what the policy needs.
+    """
+    scope = recorded.scope
+    columns = Columns(runs, channel=scope.channel, tags=scope.reasoning_tags, every=scope.every)
+    graded = Graded(columns)
+    full = graded.full() >= 1
+    check = default_check() if scope.channel == "answer" else None
+    lost = np.zeros((len(runs), len(fitted.path)), dtype=np.bool_)
+    saving = np.zeros(len(fitted.path))
+    for place, threshold in enumerate(fitted.path):
+        cuts = cut(columns, LearnedStopping(threshold, fitted.model, scope.look_every), check)
+        stopped = np.flatnonzero(cuts.stopped)
+        lost[stopped, place] = full[stopped] & ~graded.right(cuts.row[stopped])
+        saving[place] = 1 - cuts.generated.sum() / max(1, columns.lengths.sum())
+    return Tested(lost, saving)
+
+
+def _check_channel(settings: Settings, fitted: FittedModel, recorded: Recorded) -> None:
+    if recorded.scope.channel != fitted.model.channel:
+        raise ValueError(
+            f"traces must be for a policy on the {fitted.model.channel}, as {settings.model} is, "
+            f"got runs to be stopped in the {recorded.scope.channel}"
+        )
+
+
+def _unseen(settings: Settings, fitted: FittedModel, runs: Sequence[Run]) -> list[Run]:
+    seen = set(fitted.origin.families)
+    unseen = [run for run in runs if family_hash(run) not in seen]
+    if not unseen:
+        raise ValueError(
+            f"traces must hold runs of families that {settings.model} was not fitted on, got "
+            f"{len(runs)} runs that it has all seen: record more, or fit on a smaller --share"
+        )
+    return unseen
+
+
+def _level(proven: RiskLevel, tested: Tested, path: Sequence[float]) -> CertifiedLevel:
+    setting = proven.setting or 0
+    return CertifiedLevel(
+        risk=proven.alpha,
+        threshold=path[setting],
+        runs=proven.units,
+        lost=int(tested.lost[:, setting].sum()),
+        bound=min(proven.bound, proven.alpha),
+        saving=float(tested.saving[setting]),
+    )
+
+
+def _told(
+    fitted: FittedModel, recorded: Recorded, unseen: Sequence[Run], runs: Sequence[Run]
+) -> str:
+    left_out = len(recorded.runs) - len(unseen)
+    lines = [
+        f"{len(recorded.runs)} runs; {left_out} left out: the fit has seen their families. Of the "
+        f"others one a group, drawn beforehand: {len(runs)}."
+    ]
+    for name in ("model_fingerprint", "template"):
+        if getattr(fitted.scope, name) != getattr(recorded.scope, name):
+            what = name.partition("_")[0]
+            lines.append(f"Fitted on another {what}; the certificate is for that of these runs.")
+    return "\n".join(lines)
+
+
+def _table(
+    proven: Sequence[RiskLevel], tested: Tested, path: Sequence[float], confidence: float
+) -> Table:
+    table = Table(
+        caption=escape(f"all levels at once hold with confidence {confidence:g}"),
+        box=SIMPLE_HEAD,
+        pad_edge=False,
+        padding=(0, 2, 0, 0),
+    )
+    for name in ("risk", "threshold", "saving", "lost", "bound"):
+        table.add_column(name, justify="right")
+    table.add_column("")
+    for one in proven:
+        setting = one.setting or 0
+        lost = int(tested.lost[:, setting].sum())
+        figures = (f"{lost} of {one.units}", f"{100 * one.bound:.2f}%")
+        if one.setting is not None:
+            saving = f"{100 * tested.saving[setting]:.1f}%"
+            table.add_row(f"{one.alpha:.3g}", f"{path[setting]:.2f}", saving, *figures, "certified")
+        else:
+            needed = "no number of runs, at this loss"
+            if one.needed is not None:
+                needed = f"{one.needed} runs needed"
+            table.add_row(f"{one.alpha:.3g}", "", "", *figures, f"refused: {needed}")
+    return table

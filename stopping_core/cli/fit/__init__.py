@@ -1,0 +1,1 @@
+"""``stopping fit``: a policy is learned from recorded runs."""

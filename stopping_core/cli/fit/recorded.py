@@ -1,0 +1,133 @@
+"""Recorded runs as production would see them: question and context out of what was sent."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from stopping_core.certificates import Scope
+from stopping_core.cli.bench.sweeping import channel_of, every_of
+from stopping_core.policies.learned import LearnedStopping
+from stopping_core.questions import Question
+from stopping_core.templates import Template, load_template
+from stopping_core.traces.run import Header, Run, Trace
+from stopping_core.traces.store import read_trace
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """The runs of some files of one model under one template.
+
+    Args:
+        runs: The runs, with question and context as the template reads them.
+        scope: What they have in common.
+        digests: SHA-256 of each file.
+    """
+
+    runs: tuple[Run, ...]
+    scope: Scope
+    digests: tuple[str, ...]
+
+
+def read_recorded(paths: Sequence[Path], template: str | None) -> Recorded:
+    """Read trace files.
+
+    Args:
+        paths: The files.
+        template: Name or file of their template; None for that of their name in this package.
+
+    Raises:
+        ValueError: A file is damaged, or they are not of one model, template and cap, or the
+            template is not that of the runs.
+        OSError: A file cannot be read.
+    """
+    traces = {path: read_trace(path) for path in paths}
+    if len(traces) < len(paths):
+        raise ValueError(f"traces must differ, got {', '.join(map(str, paths))}")
+    first, *others = traces.items()
+    for path, trace in others:
+        _check_alike(first[0], first[1].header, path, trace.header)
+    known = _template(first[0], first[1].header, template)
+    read = [_as_sent(path, run, known) for path, trace in traces.items() for run in trace.runs]
+    frames = {frame for _, frame in read}
+    return Recorded(
+        tuple(run for run, _ in read),
+        _scope(first[1], known, frames.pop() if len(frames) == 1 else None),
+        tuple(hashlib.sha256(path.read_bytes()).hexdigest() for path in paths),
+    )
+
+
+def family_hash(run: Run) -> str:
+    """Name what splits keep whole (family, else group, else question): 16 hex digits."""
+    kinds = (("family", run.family), ("group", run.group), ("question", run.question_id))
+    kind, name = next(one for one in kinds if one[1])
+    return hashlib.sha256(f"{kind}:{name}".encode()).hexdigest()[:16]
+
+
+def family_hashes(runs: Sequence[Run]) -> tuple[str, ...]:
+    """The families of some runs, each once, sorted."""
+    return tuple(sorted(set(map(family_hash, runs))))
+
+
+def _check_alike(one: Path, header: Header, other: Path, another: Header) -> None:
+    for name in ("model_fingerprint", "template_fingerprint", "max_tokens", "reasoning_tags"):
+        values = getattr(header, name), getattr(another, name)
+        if values[0] != values[1]:
+            raise ValueError(
+                f"traces must have the same {name}, got {values[0]!r} in {one} and {values[1]!r} "
+                f"in {other}"
+            )
+
+
+def _template(path: Path, header: Header, given: str | None) -> Template:
+    try:
+        template = load_template(header.template if given is None else given)
+    except ValueError as error:
+        if given is not None:
+            raise
+        raise ValueError(
+            f"{path}: was recorded under the template {header.template!r}, which is none of this "
+            f"package's: name its file with --template"
+        ) from error
+    if template.fingerprint != header.template_fingerprint:
+        raise ValueError(
+            f"{path}: was recorded under a template {header.template!r} of other content "
+            f"({header.template_fingerprint}) than {template.name!r} ({template.fingerprint}): "
+            f"name its file with --template"
+        )
+    return template
+
+
+def _as_sent(path: Path, run: Run, template: Template) -> tuple[Run, tuple[str, str]]:
+    """Read question and context back from what was sent, and take what stood around it."""
+    before = after = ""
+    sent = run.prompt
+    if template.chat:
+        question = Question(run.question_id, run.question, run.gold, run.context)
+        messages = template.messages(question)
+        sent = next(one["content"] for one in messages if one["role"] == "user")
+        before, found, after = run.prompt.partition(sent)
+        sent = found
+    read = template.read(sent)
+    if read is None:
+        raise ValueError(
+            f"{path}: run {run.question_id!r}: its prompt is not what the template "
+            f"{template.name!r} makes of its question"
+        )
+    return replace(run, question=read[0], context=read[1]), (before, after)
+
+
+def _scope(trace: Trace, template: Template, frame: tuple[str, str] | None) -> Scope:
+    header = trace.header
+    return Scope(
+        model=header.model,
+        model_fingerprint=header.model_fingerprint,
+        template=template,
+        frame=frame if template.chat else None,
+        channel=channel_of(trace),
+        reasoning_tags=header.reasoning_tags,
+        every=every_of(trace),
+        look_every=LearnedStopping(0.0).every,
+    )

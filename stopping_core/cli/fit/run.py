@@ -1,0 +1,81 @@
+"""Fit a policy on a share of the runs, and write it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+
+from stopping_core.certificates import FittedModel, Origin
+from stopping_core.cli.fit.path import Fitting
+from stopping_core.cli.fit.recorded import Recorded, family_hashes, read_recorded
+from stopping_core.policies.learned import LearnedStopping
+from stopping_core.policies.learned.loss_model import Tier
+from stopping_core.traces.columns import Columns
+from stopping_core.traces.evidence import check_evidence
+from stopping_core.traces.run import Run
+from stopping_core.traces.splits import split
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What the command line was told; see ``stopping fit --help``."""
+
+    traces: tuple[Path, ...]
+    out: Path
+    share: float
+    seed: int
+    tier: Tier
+    template: str | None
+
+
+def run(settings: Settings) -> None:
+    """Fit.
+
+    Raises:
+        ValueError: A setting or a trace file is not what it should be, or there is nothing to
+            learn.
+        OSError: A file cannot be read or written.
+        ImportError: A package is not installed.
+    """
+    console = Console()
+    if not (math.isfinite(settings.share) and 0 < settings.share <= 1):
+        raise ValueError(f"--share must be in (0, 1], got {settings.share}")
+    if settings.out.is_dir():
+        raise IsADirectoryError(f"--out must be a file, got the folder {settings.out}")
+    recorded = read_recorded(settings.traces, settings.template)
+    runs = _chosen(recorded, settings)
+    scope = recorded.scope
+    rule = LearnedStopping(0.0, None, scope.look_every, settings.tier, scope.channel)
+    check_evidence(rule, runs)
+    with console.status("Fitting"):
+        columns = Columns(runs, channel=scope.channel, tags=scope.reasoning_tags, every=scope.every)
+        fitting = Fitting(columns, rule)
+        model = fitting.fit().model
+        path = fitting.path(settings.seed)
+    if model is None:
+        raise ValueError(f"model must be fitted, got None: {rule!r}")
+    families = family_hashes(runs)
+    origin = Origin(recorded.digests, families, len(runs), settings.seed)
+    FittedModel(model, path, scope, origin).write(settings.out)
+    everything = len(family_hashes(recorded.runs))
+    console.print(
+        f"Fitted on {len(runs)} of {len(recorded.runs)} runs ({len(families)} of {everything} "
+        f"families, {np.count_nonzero(fitting.full)} full answers right): {settings.tier}, "
+        f"{scope.channel}, {len(path)} thresholds.\n"
+        f"Wrote {settings.out}. What it loses is not known yet: stopping certify.",
+        markup=False,
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
+def _chosen(recorded: Recorded, settings: Settings) -> tuple[Run, ...]:
+    """The runs to fit on: a share of them, whole families."""
+    if settings.share == 1:
+        return recorded.runs
+    shares = {"fit": settings.share, "rest": 1 - settings.share}
+    return tuple(recorded.runs[n] for n in split(recorded.runs, shares, settings.seed)["fit"])

@@ -1,0 +1,270 @@
+"""Certificates: what a file has to be, which requests it holds for, how others are refused."""
+
+from __future__ import annotations
+
+import copy
+import json
+import logging
+import pickle
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stopping_core import AdaptiveStopping, Request, Session, run
+from stopping_core.certificates import Certificate, CertifiedLevel, Origin, Scope
+from stopping_core.completeness import Judge, all_of, any_of, default_check
+from stopping_core.errors import NotCertified
+from stopping_core.policies import MaxTokens, Never
+from stopping_core.policies.learned import LearnedStopping, LossModel
+from stopping_core.policies.learned.answer import AnswerEvidence
+from stopping_core.policies.learned.logistic import Logistic
+from stopping_core.templates import Template, load_template
+from stopping_core.testing import ScriptedModel
+from stopping_core.types import Verdict
+
+PLAIN = load_template("plain")
+MESSAGE = "Use this text to answer the question: It is Paris.\n\nQuestion: Which one?"
+FRAME = ("<user>", "<assistant>")
+ASKED = Request(prompt=MESSAGE, question=MESSAGE, model="models/small-1")
+
+
+def _scope(**changes: Any) -> Scope:
+    scope = Scope("small-1", "0123456789abcdef", PLAIN, FRAME, "answer", None, 16, 2)
+    return replace(scope, **changes)
+
+
+def _certificate(**changes: Any) -> Certificate:
+    width = len(AnswerEvidence.names)
+    even = Logistic((0.0,) * width, (1.0,) * width, (0.0,) * width, 0.0)
+    model = LossModel("text", "answer", even)
+    levels = (
+        CertifiedLevel(0.01, -5.0, 500, 0, 0.009, 0.2),
+        CertifiedLevel(0.05, -0.5, 500, 9, 0.04, 0.5),
+    )
+    origin = Origin(("a" * 64,), ("b" * 16,), 500, 0)
+    made = Certificate(levels, 0.95, model, _scope(), ("contains",), origin, origin)
+    return replace(made, **changes)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    _certificate().write(tmp_path / "certificate.json")
+    return tmp_path / "certificate.json"
+
+
+def test_a_file_gives_the_certificate_back(path: Path) -> None:
+    """All of it, with and without what may be missing."""
+    assert _certificate() == Certificate.load(path)
+    bare = _certificate(scope=_scope(frame=None, reasoning_tags=("<t>", "</t>")))
+    bare.write(path)
+    assert bare == Certificate.load(path)
+
+
+def _places(value: Any, at: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    """The ways to all members of all objects."""
+    if isinstance(value, dict):
+        inner = [place for key in value for place in _places(value[key], (*at, key))]
+        return [(*at, key) for key in value] + inner
+    if isinstance(value, list) and value and isinstance(value[0], dict):
+        return _places(value[0], (*at, 0))
+    return []
+
+
+def test_every_key_is_needed_known_and_of_its_type(path: Path) -> None:
+    """A member that is missing, or of another type, or one too many: the error names it."""
+    content = json.loads(path.read_text("utf-8"))
+    places = _places(content)
+    assert len(places) > 40
+    for *way, key in places:
+        for what in ("missing", "wrong", "unknown"):
+            spoilt = copy.deepcopy(content)
+            inner = spoilt
+            for step in way:
+                inner = inner[step]
+            named = str(key)
+            if what == "missing":
+                del inner[key]
+            elif what == "wrong":
+                inner[key] = {"no": ["such"]}
+            else:
+                named = "surplus"
+                inner[named] = 1
+            path.write_text(json.dumps(spoilt), "utf-8")
+            with pytest.raises(ValueError, match=path.name) as caught:
+                Certificate.load(path)
+            assert named in str(caught.value) or "model.scorer" in str(caught.value), (way, key)
+
+
+@pytest.mark.parametrize(
+    ("way", "value", "message"),
+    [
+        (("levels", 0, "threshold"), -4.0, "digest"),
+        (("levels", 0, "bound"), 0.02, "levels[0].bound must be in [0, 0.01]"),
+        (("levels", 0, "lost"), 501, "levels[0].lost must be in [0, 500]"),
+        (("levels", 1, "risk"), 0.01, "levels[1].bound"),
+        (("levels",), [], "levels must rise in risk"),
+        (("confidence",), 1.5, "confidence must be in [0, 1]"),
+        (("version",), 2, "version must be 1"),
+        (("version",), True, "version must be 1"),
+        (("scope", "every"), 0, "scope.every must be a whole number >= 1"),
+        (("scope", "template", "user"), "no place", "scope.template.user must hold {question}"),
+        (("scope", "completeness"), "none", "scope.completeness must be 'default'"),
+        (("fitted", "seed"), "0", "fitted.seed"),
+    ],
+)
+def test_tampering_is_told(path: Path, way: tuple[Any, ...], value: Any, message: str) -> None:
+    """A value that cannot be is named; one that could be is noticed by the digest."""
+    content = json.loads(path.read_text("utf-8"))
+    inner = content
+    for step in way[:-1]:
+        inner = inner[step]
+    inner[way[-1]] = value
+    path.write_text(json.dumps(content), "utf-8")
+    with pytest.raises(ValueError, match=path.name) as caught:
+        Certificate.load(path)
+    assert message in str(caught.value)
+
+
+def test_no_part_of_a_file_is_a_certificate(path: Path) -> None:
+    """Truncated anywhere, followed by more, empty, or no text at all."""
+    whole = path.read_bytes()
+    parts = [whole[:at] for at in range(0, len(whole.rstrip()), 97)]
+    for content in (*parts, whole + b"{}", b"[1]", b"\xff\xfe", b"[" * 100_000, b'{"kind": NaN}'):
+        path.write_bytes(content)
+        with pytest.raises(ValueError, match=path.name):
+            Certificate.load(path)
+
+
+@pytest.mark.parametrize(("risk", "threshold"), [(0.01, -5.0), (0.03, -5.0), (0.05, -0.5)])
+def test_the_largest_level_that_is_allowed(path: Path, risk: float, threshold: float) -> None:
+    """The policy of the most that may be lost, and never of more."""
+    stopping = AdaptiveStopping.load(path, risk)
+    assert isinstance(stopping.policy, LearnedStopping)
+    assert threshold == stopping.policy.threshold
+    assert isinstance(stopping.reasoning, type(AdaptiveStopping().reasoning))
+
+
+def test_no_level_is_small_enough(path: Path) -> None:
+    """The error says which levels there are."""
+    with pytest.raises(ValueError, match=r"risk must be .* one of 0\.01, 0\.05, got 0\.005"):
+        AdaptiveStopping.load(path, 0.005)
+
+
+def test_a_request_of_the_kind_is_read(path: Path) -> None:
+    """Question and context reach the policy as it was certified on them, framed or bare."""
+    stopping = AdaptiveStopping.load(path)
+    for prompt in (MESSAGE, FRAME[0] + MESSAGE + FRAME[1], ""):
+        admitted = Session(stopping, replace(ASKED, prompt=prompt)).request
+        assert ("Which one?", "It is Paris.") == (admitted.question, admitted.context)
+
+
+@pytest.mark.parametrize(
+    ("changes", "kind"),
+    [
+        ({"model": "small-2"}, "model"),
+        ({"model": ""}, "model"),
+        ({"question": "Which one?"}, "template"),
+        ({"prompt": f"Be brief.\n\n{MESSAGE}"}, "template"),
+        ({"prompt": f"Hi\n\nHello\n\n{MESSAGE}"}, "template"),
+        ({"question": ""}, "template"),
+    ],
+)
+def test_another_request_is_refused(path: Path, changes: dict[str, Any], kind: str) -> None:
+    """Another model, another template, a system message, an earlier turn: unless it is trusted."""
+    request = replace(ASKED, **changes)
+    with pytest.raises(NotCertified, match=f"trust=\\['{kind}'\\]") as caught:
+        Session(AdaptiveStopping.load(path), request)
+    assert {kind} == set(caught.value.differences)
+    assert str(caught.value) == str(pickle.loads(pickle.dumps(caught.value)))
+    others = sorted({"model", "template"} - {kind})
+    with pytest.raises(NotCertified):
+        Session(AdaptiveStopping.load(path, trust=others), request)
+    trusted = Session(AdaptiveStopping.load(path, trust=[kind]), request)
+    assert request.model == trusted.request.model
+
+
+@pytest.mark.parametrize(
+    ("changes", "kind"),
+    [
+        ({"policy": MaxTokens(4)}, "policy"),
+        ({"completeness": any_of(default_check())}, "completeness"),
+        ({"checkpoint_every": 4}, "settings"),
+    ],
+)
+def test_other_settings_are_refused(path: Path, changes: dict[str, Any], kind: str) -> None:
+    """What was certified is a policy with its check and its checkpoints."""
+    with pytest.raises(NotCertified) as caught:
+        Session(AdaptiveStopping.load(path, **changes), ASKED)
+    assert {kind} == set(caught.value.differences)
+    Session(AdaptiveStopping.load(path, **changes, trust=(kind,)), ASKED)
+
+
+def test_what_does_not_touch_the_cut_is_free(path: Path) -> None:
+    """A judge after the answer, another budget, a policy that never stops."""
+    judge = Judge(lambda request, text: True)
+    stopping = AdaptiveStopping.load(path, completeness=all_of(judge, default_check()), attempts=1)
+    Session(stopping, ASKED)
+    Session(stopping.replace(policy=Never()), ASKED)
+    with pytest.raises(NotCertified):  # alone it is asked after the answer, and nothing before
+        Session(stopping.replace(completeness=judge), ASKED)
+
+
+def test_shadow_only_tells(path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Nothing is cut there, so nothing is refused; off does not even look."""
+    other = replace(ASKED, model="small-2")
+    with caplog.at_level(logging.WARNING):
+        session = Session(AdaptiveStopping.load(path, mode="shadow"), other)
+    assert "the model is 'small-2', certified is 'small-1'" in caplog.text
+    assert "Which one?" == session.request.question
+    caplog.clear()
+    assert other == Session(AdaptiveStopping.load(path, mode="off"), other).request
+    assert "" == caplog.text
+
+
+def test_nothing_is_sent_where_it_is_refused(path: Path) -> None:
+    """The refusal comes before the first call; the certified policy cuts where it was tested."""
+    model = ScriptedModel([" one"] * 40)
+    with pytest.raises(NotCertified):
+        run(Session(AdaptiveStopping.load(path), replace(ASKED, model="")), model.backend)
+    assert [] == model.calls
+    done = run(Session(AdaptiveStopping.load(path, 0.05), ASKED), model.backend)
+    assert ("cut", "learned") == (done.finish_reason, done.reason)
+
+
+def test_the_reasoning_has_a_channel_of_its_own(path: Path) -> None:
+    """A policy that was certified on the reasoning ends the reasoning, and leaves the answer."""
+    scope = _scope(channel="reasoning", reasoning_tags=("<t>", "</t>"), every=1)
+    _certificate(scope=scope).write(path)
+    stopping = AdaptiveStopping.load(path)
+    assert isinstance(stopping.reasoning, LearnedStopping)
+    assert isinstance(stopping.policy, Never)
+    assert (("<t>", "</t>"), 1) == (stopping.reasoning_tags, stopping.checkpoint_every)
+    Session(stopping.replace(completeness=lambda request, draft: Verdict(True)), ASKED)
+    with pytest.raises(NotCertified, match="reasoning_tags"):
+        Session(stopping.replace(reasoning_tags=("<a>", "</a>")), ASKED)
+
+
+def test_a_raw_prompt_is_read_whole(path: Path) -> None:
+    """Where there is no chat the prompt is all there is."""
+    raw = Template("mine", "Text: {context}\nQ: {question}\nA:", chat=False)
+    _certificate(scope=_scope(template=raw, frame=None)).write(path)
+    stopping = AdaptiveStopping.load(path)
+    asked = Request(prompt="Text: It is Paris.\nQ: Which one?\nA:", model="small-1")
+    assert "Which one?" == Session(stopping, asked).request.question
+    with pytest.raises(NotCertified, match="template 'mine'"):
+        Session(stopping, replace(asked, prompt="Which one?"))
+
+
+def test_trust_is_for_known_kinds() -> None:
+    """A word that means nothing is refused where it is said."""
+    with pytest.raises(ValueError, match="trust must hold some of"):
+        AdaptiveStopping(trust=("everything",))  # type: ignore[arg-type]
+
+
+def test_it_is_pickled_and_copied_with_its_certificate(path: Path) -> None:
+    """Frameworks copy settings: the copy is as certified as the original."""
+    stopping = AdaptiveStopping.load(path)
+    for twin in (copy.deepcopy(stopping), pickle.loads(pickle.dumps(stopping)), stopping.replace()):
+        assert ASKED.model == Session(twin, ASKED).request.model

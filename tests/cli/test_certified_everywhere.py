@@ -1,0 +1,211 @@
+"""Recorded runs to a certificate, and the certificate to each integration: one file, one line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from langchain_core.messages import HumanMessage
+from langchain_openai import ChatOpenAI
+from llama_index.core.base.llms.types import ChatMessage
+from llama_index.llms.openai_like import OpenAILike
+from pydantic import SecretStr
+from transformers import LlamaForCausalLM, LogitsProcessor, PreTrainedTokenizerBase
+
+from langchain_stopping import AdaptiveChatModel, AdaptiveStopHandler
+from llama_index.llms.stopping import adaptive_llm
+from stopping_core import AdaptiveStopping
+from stopping_core.certificates import Certificate
+from stopping_core.cli.fit.recorded import family_hash
+from stopping_core.completeness import default_check
+from stopping_core.errors import NotCertified
+from stopping_core.traces.replay import replay
+from stopping_core.traces.run import Run
+from stopping_core.traces.store import write_trace
+from tests.cli.certifiable import FRAME, certifiable, stopping
+from tests.support.sse_server import MODEL, CountingServer
+from tests.support.tiny_model import byte_tokenizer, rambling_model
+from transformers_stopping import generate
+from transformers_stopping.loading import model_name
+
+RISK = 0.1
+CHAT = (
+    "{% for m in messages %}<|{{ m['role'] }}|>{{ m['content'] }}<eos>{% endfor %}"
+    "{% if add_generation_prompt %}<|assistant|>{% endif %}"
+)
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the command line makes of recorded runs."""
+    folder = tmp_path_factory.mktemp("certified")
+    trace, model, out = (folder / name for name in ("t.parquet", "model.json", "certificate.json"))
+    write_trace(trace, certifiable())
+    for command in (
+        ("fit", trace, "--out", model),
+        ("certify", model, trace, "--out", out, "--risk", RISK),
+    ):
+        code, printed = stopping(*command)
+        assert code == 0, printed
+    return out
+
+
+@pytest.fixture(scope="module")
+def unseen(certificate: Path) -> Run:
+    """A run that the fit has not seen, and that the certified policy cuts."""
+    made = Certificate.load(certificate)
+    policy = made.policy(RISK)
+    return next(
+        run
+        for run in certifiable().runs
+        if family_hash(run) in made.certified.families
+        and replay(run, policy, tags=None, check=default_check()).stopped
+    )
+
+
+@pytest.fixture
+def server(unseen: Run) -> Iterator[CountingServer]:
+    """Says what was recorded."""
+    with CountingServer([list(unseen.tokens)]) as server:
+        yield server
+
+
+def _message(run: Run) -> str:
+    return run.prompt.removeprefix(FRAME[0]).removesuffix(FRAME[1])
+
+
+def _cut(certificate: Path, run: Run) -> str:
+    policy = Certificate.load(certificate).policy(RISK)
+    return replay(run, policy, tags=None, check=default_check()).text
+
+
+def _openai(server: CountingServer, model: str = MODEL) -> ChatOpenAI:
+    key = SecretStr("none")
+    return ChatOpenAI(base_url=server.base_url, model=model, api_key=key, max_retries=0)
+
+
+def _like(server: CountingServer, model: str = MODEL) -> OpenAILike:
+    return OpenAILike(
+        model=model, api_base=server.base_url, api_key="none", is_chat_model=True, max_retries=0
+    )
+
+
+def test_langchain(certificate: Path, unseen: Run, server: CountingServer) -> None:
+    """The wrapper cuts where the replay of the recorded run was cut."""
+    model = AdaptiveChatModel(
+        inner=_openai(server), stopping=AdaptiveStopping.load(certificate, risk=RISK)
+    )
+    answer = model.invoke(_message(unseen))
+    assert _cut(certificate, unseen) == answer.content
+    assert "learned" == answer.response_metadata["stopping"]["reason"]
+
+
+def test_langchain_handler(certificate: Path, unseen: Run, server: CountingServer) -> None:
+    """The handler holds the request against the certificate as the wrapper does."""
+    handler = AdaptiveStopHandler(AdaptiveStopping.load(certificate, risk=RISK))
+    config: Any = {"callbacks": [handler]}
+    chunks = list(_openai(server).stream([HumanMessage(_message(unseen))], config=config))
+    assert _cut(certificate, unseen) == "".join(str(chunk.content) for chunk in chunks)
+    with pytest.raises(NotCertified, match="model is 'other'"):
+        list(_openai(server, "other").stream(_message(unseen), config=config))
+
+
+def test_llama_index(certificate: Path, unseen: Run, server: CountingServer) -> None:
+    """The wrapper cuts where the replay of the recorded run was cut."""
+    llm = adaptive_llm(_like(server), AdaptiveStopping.load(certificate, risk=RISK))
+    answer = llm.chat([ChatMessage(content=_message(unseen))])
+    assert _cut(certificate, unseen) == answer.message.content
+    assert "learned" == answer.additional_kwargs["stopping"]["reason"]
+
+
+class _Says(LogitsProcessor):
+    """Makes any model say a text, and then end."""
+
+    def __init__(self, prompt: int, ids: list[int]) -> None:
+        self.prompt = prompt
+        self.ids = ids
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        pushed = scores.clone()
+        pushed[0, self.ids[input_ids.shape[1] - self.prompt]] += 1e4
+        return pushed
+
+
+@pytest.fixture(scope="module")
+def local() -> tuple[LlamaForCausalLM, PreTrainedTokenizerBase]:
+    """A tiny model of the recorded one's name, and a chat template that frames as recorded."""
+    torch.set_num_threads(1)
+    tokenizer = byte_tokenizer(CHAT)
+    model = rambling_model(tokenizer)
+    model.config.name_or_path = MODEL
+    return model, tokenizer
+
+
+def test_transformers(certificate: Path, unseen: Run, local: Any) -> None:
+    """The loop over a local model knows its name, and its rendered prompt as the recorded one."""
+    model, tokenizer = local
+    ids = [*tokenizer(unseen.text, add_special_tokens=False)["input_ids"], 1]
+    prompt = len(tokenizer(unseen.prompt, add_special_tokens=False)["input_ids"])
+    made = generate(
+        model,
+        tokenizer,
+        [{"role": "user", "content": _message(unseen)}],
+        AdaptiveStopping.load(certificate, risk=RISK),
+        logits_processor=[_Says(prompt, ids)],
+    )
+    assert unseen.text.startswith(made.text)
+    assert ("learned", "cut") == (made.reason, made.finish_reason)
+    assert made.text != unseen.text
+
+
+def test_an_uncertified_request_is_refused_everywhere(
+    certificate: Path, unseen: Run, server: CountingServer, local: Any
+) -> None:
+    """Another model or another prompt: no integration sends anything, unless it is trusted."""
+    stopping = AdaptiveStopping.load(certificate, risk=RISK)
+    other, message = "Tell me of rivers.", _message(unseen)
+    model, tokenizer = local
+    for kind, name, asked in (("model", "other", message), ("template", MODEL, other)):
+        langchain = AdaptiveChatModel(inner=_openai(server, name), stopping=stopping)
+        llama = adaptive_llm(_like(server, name), stopping)
+        model.config.name_or_path, sent = name, len(server.requests)
+        for call in (
+            lambda chain=langchain, text=asked: chain.invoke(text),
+            lambda chain=langchain, text=asked: list(chain.stream(text)),
+            lambda llm=llama, text=asked: llm.chat([ChatMessage(content=text)]),
+            lambda llm=llama, text=asked: llm.complete(f"{text} now"),
+            lambda text=asked: generate(
+                model, tokenizer, [{"role": "user", "content": text}], stopping, max_new_tokens=4
+            ),
+        ):
+            with pytest.raises(NotCertified) as caught:
+                call()
+            assert kind in caught.value.differences
+        assert sent == len(server.requests)
+        trusted = stopping.replace(trust=(kind,))
+        AdaptiveChatModel(inner=_openai(server, name), stopping=trusted).invoke(asked)
+        adaptive_llm(_like(server, name), trusted).chat([ChatMessage(content=asked)])
+        generate(model, tokenizer, [{"role": "user", "content": asked}], trusted, max_new_tokens=4)
+        assert sent + 2 == len(server.requests)
+    model.config.name_or_path = MODEL
+
+
+def test_a_local_model_is_known_by_its_own_name(tmp_path: Path, local: Any) -> None:
+    """A folder's name, a Hub's, a converted file's stem; where it lies does not count."""
+    model, _ = local
+    made = tmp_path / "small.Q4_1-1234-0123456789abcdef-transformers-5.0.0"
+    for folder in (tmp_path / "mine", made):
+        folder.mkdir()
+    known = {
+        str(tmp_path / "mine"): "mine",
+        str(made): "small.Q4_1",
+        "owner/model": "owner/model",
+        "": "",
+    }
+    for name, expected in known.items():
+        model.config.name_or_path = name
+        assert expected == model_name(model)
+    model.config.name_or_path = MODEL

@@ -1,0 +1,265 @@
+"""``stopping fit`` and ``stopping certify``: what is learned, what is proven, what is refused."""
+
+from __future__ import annotations
+
+import json
+import random
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from stopping_core.certificates import Certificate, FittedModel
+from stopping_core.cli.certify.run import one_of_each_group
+from stopping_core.cli.fit.recorded import family_hashes, read_recorded
+from stopping_core.completeness import default_check
+from stopping_core.metrics import GRADERS
+from stopping_core.templates import Template, load_template
+from stopping_core.traces.replay import replay
+from stopping_core.traces.run import Run, Trace
+from stopping_core.traces.store import write_trace
+from tests.cli.certifiable import FRAME, TEMPLATE, certifiable, stopping
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Recorded runs, a model fitted on half of them, and its certificate from the others."""
+    folder = tmp_path_factory.mktemp("certify")
+    write_trace(folder / "runs.parquet", certifiable())
+    for command in (
+        ("fit", folder / "runs.parquet", "--out", folder / "model.json"),
+        _certify(folder, "certificate.json"),
+    ):
+        code, printed = stopping(*command)
+        assert code == 0, printed
+    return folder
+
+
+def _certify(folder: Path, out: str, *more: object) -> tuple[object, ...]:
+    files = folder / "model.json", folder / "runs.parquet"
+    return ("certify", *files, "--out", folder / out, *more)
+
+
+def _drawn(folder: Path, certificate: Certificate) -> tuple[Run, ...]:
+    """The runs that a certificate says it was tested on."""
+    runs = read_recorded([folder / "runs.parquet"], None).runs
+    families = set(certificate.certified.families)
+    unseen = [run for run in runs if family_hashes([run])[0] in families]
+    return one_of_each_group(unseen, certificate.certified.seed)
+
+
+def test_the_figures_are_those_of_the_engine(folder: Path) -> None:
+    """Lost and saved of each level: as the engine that cuts live has it, run by run."""
+    certificate = Certificate.load(folder / "certificate.json")
+    runs = _drawn(folder, certificate)
+    assert len(runs) == certificate.certified.runs
+    for level in certificate.levels:
+        policy = certificate.policy(level.risk)
+        left = [replay(run, policy, tags=None, check=default_check()) for run in runs]
+        lost = sum(
+            _is_right(run, run.text) and not _is_right(run, cut.text)
+            for run, cut in zip(runs, left, strict=True)
+        )
+        saved = 1 - sum(cut.tokens for cut in left) / sum(map(len, runs))
+        assert (lost, len(runs)) == (level.lost, level.runs)
+        assert pytest.approx(saved) == level.saving
+        assert level.lost / level.runs <= level.bound <= level.risk
+        assert level.saving > 0
+
+
+def _is_right(run: Run, text: str) -> bool:
+    return GRADERS[run.grader](text, run.gold, open_end=False) >= 1
+
+
+def test_what_was_fitted_on_is_not_certified_on(folder: Path, tmp_path: Path) -> None:
+    """No family is in both parts, whatever the split; together they are families of the file."""
+    families = set(family_hashes(certifiable().runs))
+    for seed, share in ((0, 0.5), (1, 0.3)):
+        out = tmp_path / f"{seed}.json"
+        trace = folder / "runs.parquet"
+        stopping("fit", trace, "--out", out, "--seed", seed, "--share", share)
+        code, printed = stopping(
+            "certify", out, trace, "--out", tmp_path / "c.json", "--risk", "0.2"
+        )
+        assert code == 0, printed
+        made = Certificate.load(tmp_path / "c.json")
+        seen, tested = set(made.fitted.families), set(made.certified.families)
+        assert set() == seen & tested
+        assert families == seen | tested
+        assert seen == set(FittedModel.load(out).origin.families)
+
+
+def test_one_run_of_each_group_is_drawn() -> None:
+    """Each group has one, whatever the order of the runs; another seed draws others."""
+    runs = list(certifiable(60).runs)
+    drawn = one_of_each_group(runs, 3)
+    assert sorted({run.group for run in runs}) == sorted(run.group for run in drawn)
+    random.Random(0).shuffle(runs)
+    assert drawn == one_of_each_group(runs, 3)
+    assert any(drawn != one_of_each_group(runs, seed) for seed in range(4, 8))
+
+
+def test_runs_left_out_are_told(folder: Path) -> None:
+    """How many runs the fit has seen, and how many groups are left."""
+    model = FittedModel.load(folder / "model.json")
+    code, printed = stopping(*_certify(folder, "again.json"))
+    assert code == 0
+    assert f"400 runs; {model.origin.runs} left out" in printed
+    assert (folder / "again.json").read_bytes() == (folder / "certificate.json").read_bytes()
+
+
+def test_the_path_rises_and_is_as_long_as_promised(folder: Path) -> None:
+    """Thresholds from careful to aggressive, at most twenty."""
+    path = FittedModel.load(folder / "model.json").path
+    assert sorted(set(path)) == list(path)
+    assert 2 <= len(path) <= 20
+
+
+def test_runs_of_few_families_are_enough_to_fit(tmp_path: Path) -> None:
+    """Where no part of the runs can be left out, the model of all picks the path."""
+    write_trace(tmp_path / "few.parquet", certifiable(12))
+    code, printed = stopping(
+        "fit", tmp_path / "few.parquet", "--out", tmp_path / "few.json", "--share", "1"
+    )
+    assert code == 0, printed
+    few = FittedModel.load(tmp_path / "few.json")
+    assert (3, 12) == (len(few.origin.families), few.origin.runs)
+    assert len(few.path) > 1
+
+
+def test_what_cannot_be_proven_is_refused(folder: Path) -> None:
+    """Too few runs for the level: the number that would do is printed, nothing is written, 1."""
+    code, printed = stopping(*_certify(folder, "none.json", "--risk", "0.001"))
+    assert code == 1
+    # Without any loss: the least n with 0.999^n <= 0.05.
+    assert "refused: 2995 runs needed" in printed
+    assert "nothing was written" in printed
+    assert not (folder / "none.json").exists()
+
+
+def test_runs_that_were_all_fitted_on_are_refused(folder: Path, tmp_path: Path) -> None:
+    """Whoever fits on everything has nothing left to certify on."""
+    trace = folder / "runs.parquet"
+    stopping("fit", trace, "--out", tmp_path / "all.json", "--share", "1")
+    code, printed = stopping(
+        "certify", tmp_path / "all.json", trace, "--out", tmp_path / "certificate.json"
+    )
+    assert code == 1
+    assert "was not fitted on, got 400 runs that it has all seen" in printed
+
+
+def test_a_template_of_ones_own_is_named(folder: Path, tmp_path: Path) -> None:
+    """Runs under another template than the package's: refused without its file, read with it."""
+    (tmp_path / "mine.toml").write_text('user = "{context} Now tell: {question}"', "utf-8")
+    mine = load_template(tmp_path / "mine.toml")
+    write_trace(tmp_path / "mine.parquet", certifiable(80, template=mine))
+    command = ("fit", tmp_path / "mine.parquet", "--out", tmp_path / "model.json")
+    code, printed = stopping(*command)
+    assert (1, True) == (code, "name its file with --template" in printed)
+    code, printed = stopping(*command, "--template", tmp_path / "mine.toml")
+    assert code == 0, printed
+    assert mine == FittedModel.load(tmp_path / "model.json").scope.template
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"template_fingerprint": "0" * 16}, "of other content"),
+        ({"template": "explain"}, "of other content"),
+        ({"reasoning_tags": ("<think>", "</think>")}, "got runs to be stopped in the reasoning"),
+    ],
+)
+def test_runs_of_another_kind_are_refused(
+    folder: Path, tmp_path: Path, change: dict[str, object], message: str
+) -> None:
+    """Another template than it says, or reasoning where the policy stops answers."""
+    made = certifiable(40)
+    header = replace(made.header, **change)  # type: ignore[arg-type]  # any field
+    write_trace(tmp_path / "other.parquet", Trace(header, made.runs))
+    code, printed = stopping(
+        "certify",
+        folder / "model.json",
+        tmp_path / "other.parquet",
+        "--out",
+        tmp_path / "certificate.json",
+    )
+    assert (1, True) == (code, message in printed), printed
+
+
+def test_a_prompt_that_is_not_the_templates_is_refused(tmp_path: Path) -> None:
+    """A file whose header names a template that its prompts were not made from."""
+    trace = certifiable(40)
+    spoilt = replace(trace.runs[7], prompt="Which city?")
+    write_trace(
+        tmp_path / "runs.parquet", Trace(trace.header, (*trace.runs[:7], spoilt, *trace.runs[8:]))
+    )
+    code, printed = stopping("fit", tmp_path / "runs.parquet", "--out", tmp_path / "model.json")
+    assert (1, True) == (code, "run 'q7': its prompt is not what the template" in printed), printed
+
+
+def test_files_that_differ_are_not_mixed(folder: Path, tmp_path: Path) -> None:
+    """One model and one template a certificate."""
+    write_trace(tmp_path / "other.parquet", certifiable(40, model_fingerprint="f" * 16))
+    code, printed = stopping(
+        "fit", folder / "runs.parquet", tmp_path / "other.parquet", "--out", tmp_path / "m.json"
+    )
+    assert (1, True) == (code, "traces must have the same model_fingerprint" in printed)
+
+
+@pytest.mark.parametrize("template", [TEMPLATE, load_template("raw")], ids=["chat", "raw"])
+def test_runs_are_read_as_they_were_sent(tmp_path: Path, template: Template) -> None:
+    """Question and context are found again in the prompts, and what stands around them."""
+    trace = certifiable(12, template=template)
+    write_trace(tmp_path / "runs.parquet", trace)
+    recorded = read_recorded([tmp_path / "runs.parquet"], None)
+    for was, run in zip(trace.runs, recorded.runs, strict=True):
+        assert (was.question, was.context) == (run.question, run.context)
+        request = replace(run.request(), question=_message(template, run))
+        assert (run.question, run.context) == recorded.scope.read(request)
+        assert recorded.scope.read(replace(request, prompt=f"And? {run.prompt}.")) is None
+    assert (FRAME if template.chat else None) == recorded.scope.frame
+
+
+def _message(template: Template, run: Run) -> str:
+    before, after = FRAME
+    return run.prompt.removeprefix(before).removesuffix(after) if template.chat else ""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--risk", "0.01,x"), "--risk must be numbers with commas"),
+        (("--risk", "0"), "levels must be in (0, 1)"),
+        (("--confidence", "1"), "delta must be in (0, 1)"),
+        (("--out", "."), "--out must be a file"),
+    ],
+)
+def test_a_mistake_in_the_call_is_told(
+    folder: Path, arguments: tuple[str, ...], message: str
+) -> None:
+    """In a line, with the status of a failure."""
+    code, printed = stopping(*_certify(folder, "x.json", *arguments))
+    assert code in (1, 2)
+    assert message in " ".join(printed.replace("│", " ").split())
+
+
+def test_a_certificate_is_no_model(folder: Path) -> None:
+    """Each kind of file is told from the other."""
+    code, printed = stopping(
+        "certify",
+        folder / "certificate.json",
+        folder / "runs.parquet",
+        "--out",
+        folder / "x.json",
+    )
+    assert (1, True) == (code, "kind must be 'stopping model'" in printed)
+
+
+def test_a_changed_model_is_refused(folder: Path, tmp_path: Path) -> None:
+    """A threshold that was touched up is not tested."""
+    content = json.loads((folder / "model.json").read_text("utf-8"))
+    content["path"][-1] += 0.5
+    (tmp_path / "model.json").write_text(json.dumps(content), "utf-8")
+    files = tmp_path / "model.json", folder / "runs.parquet"
+    code, printed = stopping("certify", *files, "--out", tmp_path / "x.json")
+    assert (1, True) == (code, "digest must be that of the content" in printed)

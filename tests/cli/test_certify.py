@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from stopping_core.certificates import Certificate, FittedModel
-from stopping_core.cli.certify.run import one_of_each_group
+from stopping_core.cli.certify.run import Settings, _check_channel, measure, one_of_each_group
 from stopping_core.cli.fit.recorded import family_hashes, read_recorded
 from stopping_core.completeness import default_check
 from stopping_core.metrics import GRADERS
@@ -65,6 +65,37 @@ def test_the_figures_are_those_of_the_engine(folder: Path) -> None:
         assert pytest.approx(saved) == level.saving
         assert level.lost / level.runs <= level.bound <= level.risk
         assert level.saving > 0
+
+
+def test_what_is_lost_is_counted(folder: Path) -> None:
+    """A threshold that stops everything at once loses all that the full runs have right."""
+    fitted = FittedModel.load(folder / "model.json")
+    recorded = read_recorded([folder / "runs.parquet"], None)
+    tested = measure(recorded.runs, recorded, replace(fitted, path=(-99.0, 99.0)))
+    right = [_is_right(run, run.text) for run in recorded.runs]
+    assert [False] * len(right) == tested.lost[:, 0].tolist()
+    assert right == tested.lost[:, 1].tolist()
+    assert 0 == tested.saving[0] < 0.9 < tested.saving[1]
+
+
+def test_what_a_check_refuses_is_not_cut(folder: Path) -> None:
+    """Inside an open fence the default check lets nothing end, as in production."""
+    fitted = FittedModel.load(folder / "model.json")
+    recorded = read_recorded([folder / "runs.parquet"], None)
+    fenced = [replace(run, tokens=("```\n", *run.tokens)) for run in recorded.runs]
+    tested = measure(fenced, recorded, replace(fitted, path=(99.0,)))
+    assert not tested.lost.any()
+    assert 0 == tested.saving[0]
+
+
+def test_ends_of_reasoning_are_not_certified(folder: Path, tmp_path: Path) -> None:
+    """What is recorded of them is not what a live run does."""
+    held = FittedModel.load(folder / "model.json")
+    thinking = replace(held.model, channel="reasoning")
+    recorded = read_recorded([folder / "runs.parquet"], None)
+    settings = Settings(tmp_path / "m.json", (), tmp_path / "c.json", (0.1,), 0.95, 0, None)
+    with pytest.raises(ValueError, match="ends the reasoning, which cannot be certified yet"):
+        _check_channel(settings, replace(held, model=thinking), recorded)
 
 
 def _is_right(run: Run, text: str) -> bool:

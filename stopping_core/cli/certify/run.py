@@ -118,7 +118,7 @@ def measure(runs: Sequence[Run], recorded: Recorded, fitted: FittedModel) -> Tes
     columns = Columns(runs, channel=scope.channel, tags=scope.reasoning_tags, every=scope.every)
     graded = Graded(columns)
     full = graded.full() >= 1
-    check = default_check() if scope.channel == "answer" else None
+    check = default_check()
     lost = np.zeros((len(runs), len(fitted.path)), dtype=np.bool_)
     saving = np.zeros(len(fitted.path))
     for place, threshold in enumerate(fitted.path):
@@ -130,6 +130,11 @@ def measure(runs: Sequence[Run], recorded: Recorded, fitted: FittedModel) -> Tes
 
 
 def _check_channel(settings: Settings, fitted: FittedModel, recorded: Recorded) -> None:
+    if fitted.model.channel == "reasoning":
+        raise ValueError(
+            f"{settings.model} ends the reasoning, which cannot be certified yet: the answers that "
+            f"were recorded for it are those to the words of a probe, and a live run asks in others"
+        )
     if recorded.scope.channel != fitted.model.channel:
         raise ValueError(
             f"traces must be for a policy on the {fitted.model.channel}, as {settings.model} is, "
@@ -184,7 +189,7 @@ def _table(
         pad_edge=False,
         padding=(0, 2, 0, 0),
     )
-    for name in ("risk", "threshold", "saving", "lost", "bound"):
+    for name in ("risk", "threshold", "saving", "lost", "bound, alone"):
         table.add_column(name, justify="right")
     table.add_column("")
     for one in proven:

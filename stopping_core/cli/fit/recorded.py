@@ -72,7 +72,8 @@ def family_hashes(runs: Sequence[Run]) -> tuple[str, ...]:
 
 
 def _check_alike(one: Path, header: Header, other: Path, another: Header) -> None:
-    for name in ("model_fingerprint", "template_fingerprint", "max_tokens", "reasoning_tags"):
+    alike = ("model", "model_fingerprint", "template_fingerprint", "max_tokens", "temperature")
+    for name in (*alike, "reasoning_tags"):
         values = getattr(header, name), getattr(another, name)
         if values[0] != values[1]:
             raise ValueError(

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from stopping_core.traces import Cuts
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text("utf-8")
@@ -27,13 +30,21 @@ def test_an_example_runs_and_prints_as_much(code: str, printed: str) -> None:
     assert len(result.stdout.splitlines()) == len(printed.splitlines())
 
 
-def test_the_settings_it_shows_are_right() -> None:
-    """A block without output runs as well."""
+def test_what_it_shows_without_output_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Settings and traces as they stand; what is left open is tried by the certificates' tests."""
     found = re.findall(r"```python\n(.*?)```\n\n(```)?", README, re.DOTALL)
-    (settings,) = [code for code, output in found if not output]
+    blocks = [code for code, output in found if not output]
+    settings, traces, certified = (compile(code, "README.md", "exec") for code in blocks)
+    shutil.copy(ROOT / "tests" / "data" / "trace.parquet", tmp_path / "runs.parquet")
+    monkeypatch.chdir(tmp_path)
     names: dict[str, object] = {}
     exec(settings, names)
-    assert "stopping" in names
+    assert {"stopping", "watching"} <= set(names)
+    exec(traces, names)
+    assert isinstance(names["cuts"], Cuts)
+    assert {"AdaptiveStopping", "AdaptiveChatModel", "adaptive_llm", "generate"} <= {
+        *certified.co_names
+    }
 
 
 def test_the_files_and_commands_it_names_exist() -> None:

@@ -86,6 +86,9 @@ class Certificate:
         graders: Names of those that said which answers were right.
         fitted: The runs that the model was fitted on.
         certified: The runs that the levels were tested on; they share no family with those.
+
+    Raises:
+        ValueError: What it holds does not go together.
     """
 
     levels: tuple[CertifiedLevel, ...]
@@ -95,6 +98,29 @@ class Certificate:
     graders: tuple[str, ...]
     fitted: Origin
     certified: Origin
+
+    def __post_init__(self) -> None:
+        risks = [level.risk for level in self.levels]
+        if not risks or any(high <= low for low, high in pairwise(risks)):
+            raise ValueError(f"levels must rise in risk, one or more, got {risks}")
+        thresholds = [level.threshold for level in self.levels]
+        if any(high < low for low, high in pairwise(thresholds)):
+            raise ValueError(f"levels must not fall in threshold, got {thresholds}")
+        for place, level in enumerate(self.levels):
+            if level.lost > level.bound * level.runs:
+                raise ValueError(
+                    f"levels[{place}].bound must be at least what was lost, "
+                    f"{level.lost} of {level.runs}, got {level.bound}"
+                )
+        if not 0 < self.confidence < 1:
+            raise ValueError(f"confidence must be in (0, 1), got {self.confidence}")
+        if self.model.channel != self.scope.channel:
+            raise ValueError(
+                f"scope.channel must be the model's, {self.model.channel!r}, "
+                f"got {self.scope.channel!r}"
+            )
+        if shared := sorted(set(self.fitted.families) & set(self.certified.families)):
+            raise ValueError(f"certified.families must not have been fitted on, got {shared}")
 
     def policy(self, risk: float) -> LearnedStopping:
         """Return the policy of the largest level that is at most ``risk``.
@@ -184,9 +210,6 @@ class Certificate:
             CertifiedLevel.from_dict(one, f"levels[{place}]")
             for place, one in enumerate(listed(held["levels"], "levels"))
         )
-        risks = [level.risk for level in levels]
-        if not levels or any(high <= low for low, high in pairwise(risks)):
-            raise ValueError(f"levels must rise in risk, one or more, got {risks}")
         return cls(
             levels,
             between(held["confidence"], "confidence", 0, 1),

@@ -20,6 +20,7 @@ from stopping_core.policies import MaxTokens, Never
 from stopping_core.policies.learned import LearnedStopping, LossModel
 from stopping_core.policies.learned.answer import AnswerEvidence
 from stopping_core.policies.learned.logistic import Logistic
+from stopping_core.policies.learned.thinking import ThinkingEvidence
 from stopping_core.templates import Template, load_template
 from stopping_core.testing import ScriptedModel
 from stopping_core.types import Verdict
@@ -43,8 +44,9 @@ def _certificate(**changes: Any) -> Certificate:
         CertifiedLevel(0.01, -5.0, 500, 0, 0.009, 0.2),
         CertifiedLevel(0.05, -0.5, 500, 9, 0.04, 0.5),
     )
-    origin = Origin(("a" * 64,), ("b" * 16,), 500, 0)
-    made = Certificate(levels, 0.95, model, _scope(), ("contains",), origin, origin)
+    fitted = Origin(("a" * 64,), ("b" * 16,), 500, 0)
+    certified = replace(fitted, families=("c" * 16,))
+    made = Certificate(levels, 0.95, model, _scope(), ("contains",), fitted, certified)
     return replace(made, **changes)
 
 
@@ -105,7 +107,12 @@ def test_every_key_is_needed_known_and_of_its_type(path: Path) -> None:
         (("levels", 0, "lost"), 501, "levels[0].lost must be in [0, 500]"),
         (("levels", 1, "risk"), 0.01, "levels[1].bound"),
         (("levels",), [], "levels must rise in risk"),
+        (("levels", 0, "threshold"), 0.0, "levels must not fall in threshold"),
+        (("levels", 1, "lost"), 21, "levels[1].bound must be at least what was lost, 21 of 500"),
         (("confidence",), 1.5, "confidence must be in [0, 1]"),
+        (("confidence",), 1, "confidence must be in (0, 1)"),
+        (("scope", "channel"), "reasoning", "scope.channel must be the model's, 'answer'"),
+        (("fitted", "families"), ["c" * 16], "certified.families must not have been fitted on"),
         (("version",), 2, "version must be 1"),
         (("version",), True, "version must be 1"),
         (("scope", "every"), 0, "scope.every must be a whole number >= 1"),
@@ -236,7 +243,9 @@ def test_nothing_is_sent_where_it_is_refused(path: Path) -> None:
 def test_the_reasoning_has_a_channel_of_its_own(path: Path) -> None:
     """A policy that was certified on the reasoning ends the reasoning, and leaves the answer."""
     scope = _scope(channel="reasoning", reasoning_tags=("<t>", "</t>"), every=1)
-    _certificate(scope=scope).write(path)
+    width = len(ThinkingEvidence.names)
+    even = Logistic((0.0,) * width, (1.0,) * width, (0.0,) * width, 0.0)
+    _certificate(scope=scope, model=LossModel("text", "reasoning", even)).write(path)
     stopping = AdaptiveStopping.load(path)
     assert isinstance(stopping.reasoning, LearnedStopping)
     assert isinstance(stopping.policy, Never)

@@ -269,7 +269,7 @@ def test_a_raw_prompt_is_read_whole(path: Path) -> None:
 def test_trust_is_for_known_kinds() -> None:
     """A word that means nothing is refused where it is said."""
     with pytest.raises(ValueError, match="trust must hold some of"):
-        AdaptiveStopping(trust=("everything",))  # type: ignore[arg-type]
+        AdaptiveStopping(trust=("everything",))  # type: ignore[arg-type]  # wrong on purpose
 
 
 def test_it_is_pickled_and_copied_with_its_certificate(path: Path) -> None:

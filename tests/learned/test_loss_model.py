@@ -120,7 +120,7 @@ def test_a_model_of_another_width_is_refused() -> None:
     with pytest.raises(ValueError, match=r"model.salience must read \d+ features, got 1"):
         LossModel.from_dict({**data, "salience": narrow})
     with pytest.raises(ValueError, match="model must be an object, got 'x'"):
-        LossModel.from_dict("x")  # type: ignore[arg-type]
+        LossModel.from_dict("x")  # type: ignore[arg-type]  # wrong on purpose
 
 
 def test_fingerprints_tell_models_apart() -> None:

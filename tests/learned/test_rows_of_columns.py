@@ -63,4 +63,6 @@ def test_it_is_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
     columns.extract([MODEL.evidence()])  # has no single reading to take
     monkeypatch.setattr(AnswerEvidence, "row", None)
     rule = LearnedStopping(-3.0, MODEL)
-    assert len(columns) == len(columns.rows_of(rule.signals()[0]))  # type: ignore[arg-type]
+    (evidence,) = rule.signals()
+    assert isinstance(evidence, AnswerEvidence)
+    assert len(columns) == len(columns.rows_of(evidence))

@@ -7,6 +7,7 @@ import random
 
 import pytest
 
+from stopping_core.policies.learned.loss_model import Tier
 from stopping_core.policies.learned.thinking import ThinkingEvidence
 from stopping_core.segmenter import Segmenter
 from stopping_core.testing import SAMPLES
@@ -26,10 +27,10 @@ Good, 5 again.
 
 
 def rows(
-    steps: list[Step], request: Request = QUESTION, tier: str = "text"
+    steps: list[Step], request: Request = QUESTION, tier: Tier = "text"
 ) -> list[dict[str, float]]:
     """What is read at the end of each line, by name."""
-    evidence, segmenter = ThinkingEvidence(tier), Segmenter()  # type: ignore[arg-type]
+    evidence, segmenter = ThinkingEvidence(tier), Segmenter()
     evidence.reset(request)
     found = []
     for step in steps:
@@ -177,4 +178,4 @@ def test_a_tier_reads_what_it_says() -> None:
     assert frozenset({"logprobs"}) == ThinkingEvidence("logprobs").needs
     assert frozenset() == ThinkingEvidence().needs
     with pytest.raises(ValueError, match="tier must be 'text' or 'logprobs', got 'probes'"):
-        ThinkingEvidence("probes")  # type: ignore[arg-type]
+        ThinkingEvidence("probes")  # type: ignore[arg-type]  # wrong on purpose

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -190,26 +191,13 @@ BAD_TABLES: dict[str, tuple[Callable[[pa.Table], pa.Table], str]] = {
         lambda t: changed(t, "probes", [[], [None]]),
         "row 1: the column 'probes' holds a null",
     ),
-    "null place": (
-        lambda t: changed(t, "probes", probes(at=None)),
-        "row 1: the column 'probes' has a null in 'at'",
-    ),
-    "null text": (
-        lambda t: changed(t, "probes", probes(text=None)),
-        "row 1: the column 'probes' has a null in 'text'",
-    ),
-    "null tokens": (
-        lambda t: changed(t, "probes", probes(tokens=None)),
-        "row 1: the column 'probes' has a null in 'tokens'",
-    ),
-    "null reread": (
-        lambda t: changed(t, "probes", probes(reread=None)),
-        "row 1: the column 'probes' has a null in 'reread'",
-    ),
-    "null logprobs": (
-        lambda t: changed(t, "probes", probes(logprobs=None)),
-        "row 1: the column 'probes' has a null in 'logprobs'",
-    ),
+    **{
+        f"null {name} of a probe": (
+            partial(changed, name="probes", values=probes(**{name: None})),
+            f"row 1: the column 'probes' has a null in '{name}'",
+        )
+        for name in ("at", "text", "tokens", "reread", "logprobs")
+    },
     "null logprob": (
         lambda t: changed(t, "probes", probes(logprobs=[None])),
         "row 1: the column 'probes' has a null in 'logprobs'",

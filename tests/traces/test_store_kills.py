@@ -18,7 +18,9 @@ from stopping_core.traces.run import Header, Run
 from stopping_core.traces.store import read_trace
 
 pytestmark = [
-    pytest.mark.skipif(not hasattr(os, "fork"), reason="kills a fork of this process"),
+    pytest.mark.skipif(
+        not hasattr(os, "fork"), reason="kills a fork of this process; runs on Linux and macOS"
+    ),
     pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning"),  # the fork uses no threads
 ]
 

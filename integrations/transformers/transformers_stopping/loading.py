@@ -73,11 +73,11 @@ def load(
         MissingPackage: The embedded weights are not installed.
     """
     if not progress and logging.is_progress_bar_enabled():
-        logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+        logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # transformers' own
         try:
             return load(name_or_path, dtype=dtype, cache_dir=cache_dir)
         finally:
-            logging.enable_progress_bar()  # type: ignore[no-untyped-call]
+            logging.enable_progress_bar()  # type: ignore[no-untyped-call]  # likewise
     folder: str | Path
     if name_or_path is None:
         folder = converted(weights_path(), cache_folder(cache_dir))

@@ -33,7 +33,7 @@ def fit_thinking(columns: Columns, right: Mask, full: Mask, tier: Tier = "text")
     """
     try:
         from sklearn.ensemble import HistGradientBoostingClassifier
-        from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+        from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # no stubs
     except ImportError as error:
         raise MissingPackage("scikit-learn", "fit") from error
     looks = columns.at(Boundary.LINE) & columns.has_probe

@@ -19,9 +19,9 @@ from stopping_core.certificates.plain_file import (
 )
 from stopping_core.certificates.scope import Scope
 from stopping_core.completeness import default_check
+from stopping_core.plain_data import finite, members
 from stopping_core.policies import Never, Policy
 from stopping_core.policies.learned import LearnedStopping, LossModel
-from stopping_core.policies.learned.plain_data import finite, members
 from stopping_core.protocols import CompletenessCheck
 from stopping_core.types import Request
 

@@ -10,8 +10,8 @@ from typing import Any, Self
 
 from stopping_core.certificates.plain_file import read_file, texts, whole_number, write_file
 from stopping_core.certificates.scope import Scope
+from stopping_core.plain_data import members, numbers
 from stopping_core.policies.learned import LossModel
-from stopping_core.policies.learned.plain_data import members, numbers
 
 _KIND = "stopping model"
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-from stopping_core.policies.learned.plain_data import finite
+from stopping_core.plain_data import finite
 from stopping_core.strict_json import NotJson, decode
 
 T = TypeVar("T")

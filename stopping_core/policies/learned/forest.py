@@ -9,7 +9,7 @@ from typing import Any, Self, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from stopping_core.policies.learned.plain_data import finite, members, numbers
+from stopping_core.plain_data import finite, members, numbers
 
 Floats: TypeAlias = NDArray[np.float64]
 

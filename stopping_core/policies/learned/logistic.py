@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stopping_core.errors import MissingPackage
-from stopping_core.policies.learned.plain_data import finite, members, numbers
+from stopping_core.plain_data import finite, members, numbers
 
 if TYPE_CHECKING:
     Floats = NDArray[np.float64]

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from stopping_core.plain_data import finite, members
 from stopping_core.policies.learned.answer import AnswerEvidence
 from stopping_core.policies.learned.evidence import Evidence
 from stopping_core.policies.learned.logistic import Logistic
-from stopping_core.policies.learned.plain_data import finite, members
 from stopping_core.policies.learned.salience import WIDTH
 from stopping_core.types import Channel
 

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from stopping_core.question_kinds import KINDS, kind_of
+
 if TYPE_CHECKING:
     from stopping_core.policies.learned.logistic import Logistic
 
@@ -46,20 +48,7 @@ _LEADING = frozenset(_LEADING_WORDS.split())
 _YEAR = re.compile(r"1\d{3}|20\d\d")
 _WORD = re.compile(WORD)
 _SENTENCE = re.compile(r"(?<=[.!?。！？])\s*(?=\s)|(?<=[。！？])")
-_ASKED = tuple(
-    re.compile(rf"\b(?:{words})\b")
-    for words in (
-        "how many|how much|how long|how old|how far|what percent|what number",
-        "when|what year|what date|what month|what day",
-        "who|whom|whose",
-        "where|what city|what country|in which",
-        "why",
-        "how",
-        "which",
-        "what",
-    )
-)
-_KINDS = len(_ASKED) + 1
+_KINDS = len(KINDS)
 _SHAPES = 7
 _FAR = 40  # words: a word of the question further off is none
 _PLAIN = 16
@@ -133,7 +122,7 @@ def read_context(question: str, context: str) -> Context:
         sum(sorted(rarity[one] for one in stems & set(map(stem, sentence)))) for sentence in lower
     ]
     total, most = max(1, len(stems)), max(overlap, default=0.0)
-    kind = _kind(question)
+    kind = kind_of(question)
     rows: list[tuple[float, ...]] = []
     shapes: list[int] = []
     for number, (sentence, words) in enumerate(zip(lower, sentences, strict=True)):
@@ -183,13 +172,6 @@ def _features(kind: int, shapes: list[int], plain: NDArray[np.float64]) -> NDArr
     products = np.stack([held * far, best * far, held * best, far**2], axis=1)
     features[:, (_KINDS + 1) * _SHAPES :] = np.hstack([plain, products])
     return features
-
-
-def _kind(question: str) -> int:
-    """What a question asks for: a number, a time, a person, ..."""
-    lowered = question.lower()
-    found = (kind for kind, pattern in enumerate(_ASKED) if pattern.search(lowered))
-    return next(found, len(_ASKED))
 
 
 def _shape(word: str, lowered: str, *, first: bool) -> int:

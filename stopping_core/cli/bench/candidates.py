@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import importlib
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
+from stopping_core.cli.bench.imported import imported
 from stopping_core.policies import Policy
 from stopping_core.policies.baselines import BASELINES
 from stopping_core.policies.learned import LearnedStopping
@@ -122,7 +120,7 @@ def _named(path: str) -> Candidate:
 
 def _yours(path: str) -> Candidate:
     """Import a policy, a class of policies, or a sequence of settings of one."""
-    found = _import(path)
+    found = imported(path, "policy")
     if isinstance(found, type) and issubclass(found, Policy):
         found = tuple(found.grid()) if hasattr(found, "grid") else _made(found, path)
     settings = tuple(found) if isinstance(found, list | tuple) else (found,)
@@ -139,23 +137,3 @@ def _made(kind: type[Policy], path: str) -> Policy:
         return kind()
     except TypeError as error:
         raise ValueError(f"policy must be a class with defaults, got {path!r}: {error}") from error
-
-
-def _import(path: str) -> Any:
-    """Import ``module:attribute``, from the working directory too, as ``python -m`` does."""
-    module, _, attribute = path.partition(":")
-    if module.endswith(".py"):
-        dotted = module.removesuffix(".py").replace("/", ".")
-        raise ValueError(
-            f"policy must be {dotted}:{attribute}, a module and not a file; got {path}"
-        )
-    here = str(Path.cwd())
-    if here not in sys.path:
-        sys.path.insert(0, here)
-    try:
-        found = importlib.import_module(module)
-        for part in attribute.split("."):
-            found = getattr(found, part)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise ValueError(f"policy must be an importable {path!r}: {error}") from error
-    return found

@@ -3,11 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Protocol
 
 from stopping_core.cli.bench.scores import Point
 from stopping_core.costs import LOCAL
 
 _ROUNDING = 1e-9
+
+
+class Tried(Protocol):
+    """What a setting loses, points, and what it saves, percent."""
+
+    @property
+    def lost(self) -> float: ...
+
+    @property
+    def saving(self) -> float: ...
 
 
 def keeps(lost: float, level: float) -> bool:
@@ -65,7 +76,7 @@ def at_saving(
     return None
 
 
-def front(points: Sequence[Point | None]) -> list[int]:
+def front(points: Sequence[Tried | None]) -> list[int]:
     """Name the settings to which no other is both cheaper and safer, from safe to cheap."""
     order = sorted(
         (point.lost, -point.saving, number)

@@ -11,12 +11,11 @@ import numpy as np
 from stopping_core.cli.bench import inspected
 from stopping_core.cli.bench.candidates import Candidate, candidates
 from stopping_core.cli.bench.frontier import curve
-from stopping_core.cli.bench.scores import Mask, Scores
+from stopping_core.cli.bench.part import Part, divide, family
+from stopping_core.cli.bench.scores import Scores
 from stopping_core.cli.bench.section import Section, leaders, ranked
 from stopping_core.cli.bench.sweeping import Material, channel_of, ended, every_of, extract, sweep
 from stopping_core.cli.bench.table import (
-    FEWEST,
-    Halves,
     Swept,
     bound,
     by_default,
@@ -27,14 +26,9 @@ from stopping_core.cli.bench.table import (
 from stopping_core.cli.bench.votes import Ballot, sweep_votes
 from stopping_core.costs import LOCAL, REGIMES
 from stopping_core.policies.baselines import SampleRule
-from stopping_core.resampling import GroupBootstrap
 from stopping_core.traces.columns import Columns
 from stopping_core.traces.oracle import oracle
 from stopping_core.traces.run import Run, Trace
-from stopping_core.traces.splits import split
-
-FOLDS = 4
-"""Of the choosing runs, to fit rules on some and see what they do on the others."""
 
 TARGET = 38.0
 """Percent: the saving at which the literature quotes what the usual rules lose."""
@@ -68,19 +62,6 @@ class Choices:
     resamples: int = 2000
 
 
-@dataclass(frozen=True, slots=True)
-class Part:
-    """Some runs, or one run for each question, split into those to choose on and to report on.
-
-    The former are dealt out to folds, for rules that are fitted.
-    """
-
-    runs: Sequence[Run]
-    halves: Halves
-    folds: tuple[Mask, ...]
-    notes: tuple[str, ...]
-
-
 def entrants(trace: Trace, choices: Choices) -> list[Candidate]:
     """Name the policies that compete on a file.
 
@@ -103,7 +84,9 @@ def compare_runs(
     columns = Columns(
         trace.runs, channel=channel, tags=header.reasoning_tags, every=every_of(trace)
     )
-    part = _divide(trace.runs, np.array([ended(run) for run in trace.runs]), choices)
+    part = divide(
+        trace.runs, np.array([ended(run) for run in trace.runs]), choices.seed, choices.resamples
+    )
     material = Material(columns, part.halves, part.folds)
     best = {name: oracle(columns, regime=regime) for name, regime in REGIMES.items()}
     single = [one for one in entered if header.samples == 1 or not _draws(one)]
@@ -147,7 +130,7 @@ def compare_votes(
 ) -> Section:
     """Draw samples of each question by every rule that does, against the vote over all of them."""
     ballot = Ballot.of(trace)
-    part = _divide(ballot.firsts, ballot.ended, choices)
+    part = divide(ballot.firsts, ballot.ended, choices.seed, choices.resamples)
     full = ballot.full()
     swept = []
     for candidate in entered:
@@ -160,52 +143,6 @@ def compare_votes(
 
 def _draws(candidate: Candidate) -> bool:
     return bool(candidate.settings) and isinstance(candidate.settings[0], SampleRule)
-
-
-def _divide(runs: Sequence[Run], ended: Mask, choices: Choices) -> Part:
-    """Split runs by family; where there is only one, choose and report on the same."""
-    notes = []
-    if len(set(map(_family, runs))) > 1:
-        parts = split(runs, {"choose": 0.5, "report": 0.5}, choices.seed)
-    else:
-        parts = {"choose": list(range(len(runs))), "report": list(range(len(runs)))}
-        notes.append(
-            "settings are chosen on the runs that they are reported on: at least two families or "
-            "groups of questions are needed to do otherwise"
-        )
-    masks = {name: _mask(numbers, len(runs)) for name, numbers in parts.items()}
-    families = [_family(runs[number]) for number in parts["report"]]
-    count, bootstrap = len(set(families)), None
-    if count >= FEWEST:
-        bootstrap = GroupBootstrap(families, resamples=choices.resamples, seed=choices.seed)
-    else:
-        notes.append(
-            f"{count} reported {'family' if count == 1 else 'families'}: read nothing into this; "
-            f"intervals are given from {FEWEST} on"
-        )
-    halves = Halves(masks["choose"], masks["report"], ended, count, bootstrap)
-    return Part(runs, halves, _fold(runs, parts["choose"], choices.seed), tuple(notes))
-
-
-def _fold(runs: Sequence[Run], choosing: Sequence[int], seed: int) -> tuple[Mask, ...]:
-    """Deal the choosing runs out to folds by family; to none where there is one family."""
-    some = [runs[number] for number in choosing]
-    count = min(FOLDS, len(set(map(_family, some))))
-    if count < 2:
-        return ()
-    folds = split(some, {f"{number}": 1 / count for number in range(count)}, seed)
-    return tuple(_mask([choosing[i] for i in fold], len(runs)) for fold in folds.values())
-
-
-def _mask(numbers: Sequence[int], length: int) -> Mask:
-    mask = np.zeros(length, dtype=np.bool_)
-    mask[list(numbers)] = True
-    return mask
-
-
-def _family(run: Run) -> str:
-    """What a split keeps whole is what is drawn again."""
-    return run.family or run.group or run.question_id
 
 
 def _section(
@@ -264,7 +201,7 @@ def _facts(trace: Trace, part: Part, full: Scores) -> dict[str, Any]:
         "holds": [name for name, held in _HELD.items() if all(map(held, trace.runs))],
         "n": len(runs),
         "groups": len({run.group or run.question_id for run in runs}),
-        "families": len(set(map(_family, runs))),
+        "families": len(set(map(family, runs))),
         "capped": _capped(trace),
         "choose": int(halves.choose.sum()),
         "report": int(halves.report.sum()),

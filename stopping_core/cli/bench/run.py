@@ -20,7 +20,6 @@ from rich.table import Table
 
 from stopping_core.cli.bench import report
 from stopping_core.cli.bench.compare import (
-    FOLDS,
     TARGET,
     Choices,
     compare_runs,
@@ -28,6 +27,7 @@ from stopping_core.cli.bench.compare import (
     entrants,
 )
 from stopping_core.cli.bench.frontier import draw
+from stopping_core.cli.bench.part import FOLDS
 from stopping_core.cli.bench.section import Section, told_apart
 from stopping_core.cli.bench.words import OVER, markdown, summary
 from stopping_core.costs import REGIMES

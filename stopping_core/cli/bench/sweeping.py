@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import fields, replace
-from typing import Any
+from functools import partial
+from typing import Any, Protocol
 
 import numpy as np
 
 from stopping_core.cli.bench.candidates import Candidate
 from stopping_core.cli.bench.scores import NAMES, Floats, GradeBook, Mask, Scores, add_up
 from stopping_core.cli.bench.table import Halves, Swept
-from stopping_core.policies import Never, Policy
+from stopping_core.policies import AllOf, AnyOf, Never, Patience, Policy
 from stopping_core.policies.baselines import EndProbability, Fitted, Schedule
-from stopping_core.protocols import Signal
+from stopping_core.protocols import CompletenessCheck, Signal
 from stopping_core.traces.columns import Columns
 from stopping_core.traces.evidence import MissingEvidence, check_evidence
 from stopping_core.traces.graded import Graded
@@ -24,6 +25,12 @@ from stopping_core.types import Channel
 
 class Unfit(ValueError):
     """A rule cannot work on these runs, or cannot have its parameters from them."""
+
+
+class Fit(Protocol):
+    """Fits a rule on the runs at a mask."""
+
+    def __call__(self, rule: Any, *, where: Mask) -> Any: ...
 
 
 class Scorer:
@@ -181,14 +188,59 @@ def _try(rule: Any, candidate: Candidate, material: Material) -> tuple[Any, Scor
         raise MissingEvidence(repr(rule), min(rule.needs()), "the trace")
     if isinstance(rule, EndProbability) and material.columns.channel == "reasoning":
         raise Unfit("needs end_probability, and there is no end of the run inside the reasoning")
+    policy, cuts = cross_cut(rule, material, candidate.check)
+    return policy, material.scorer.scores(cuts)
+
+
+def cross_cut(
+    rule: Policy,
+    material: Material,
+    check: CompletenessCheck | None,
+    fit: Fit | None = None,
+) -> tuple[Policy, Cuts]:
+    """Cut all runs; each choosing run by what was fitted on others, where a rule is fitted.
+
+    Args:
+        rule: The rule; what is to be fitted may stand inside it.
+        material: The runs.
+        check: Asked before a cut that is not forced.
+        fit: Fits a part of the rule on the runs at a mask; ``fitted`` by default.
+
+    Returns:
+        The rule as it cut the other runs, fitted on all choosing ones; and the cuts.
+
+    Raises:
+        MissingEvidence: The runs do not hold what the rule needs.
+        Unfit: It cannot be fitted on them.
+    """
     choose = material.halves.choose
-    policy = fitted(rule, material, choose) if isinstance(rule, Fitted) else rule
-    cuts = cut(material.columns, policy, candidate.check)
+    fit = fit or partial(fitted, material=material)
+    policy = fit_parts(rule, partial(fit, where=choose))
+    cuts = cut(material.columns, policy, check)
     if policy is not rule:
         for fold in material.folds:
-            other = fitted(rule, material, choose & ~fold)
-            cuts = _put(cuts, cut(material.columns, other, candidate.check), fold)
-    return policy, material.scorer.scores(cuts)
+            other = fit_parts(rule, partial(fit, where=choose & ~fold))
+            cuts = _put(cuts, cut(material.columns, other, check), fold)
+    return policy, cuts
+
+
+def fit_parts(rule: Policy, fit: Callable[[Any], Any]) -> Policy:
+    """Fit what is to be fitted in a rule: the rule itself, or parts of it.
+
+    Returns:
+        The rule itself where there is no such part.
+    """
+    if isinstance(rule, Fitted):
+        policy: Policy = fit(rule)
+        return policy
+    if isinstance(rule, Patience):
+        inner = fit_parts(rule.policy, fit)
+        return rule if inner is rule.policy else Patience(inner, rule.k)
+    if isinstance(rule, AllOf | AnyOf):
+        parts = [fit_parts(part, fit) for part in rule.parts]
+        if any(new is not old for new, old in zip(parts, rule.parts, strict=True)):
+            return type(rule)(*parts)
+    return rule
 
 
 def _put(cuts: Cuts, others: Cuts, where: Mask) -> Cuts:

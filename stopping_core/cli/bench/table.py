@@ -201,7 +201,7 @@ def _row(
         "lost": _round(point.lost),
         "gained": _round(point.gained),
         **{name: _round(value) for name, value in point.grades.items()},
-        "interval": _intervals(cut, full, halves) if stops else None,
+        "interval": intervals(cut, full, halves) if stops else None,
         "savings": {name: _round(value) for name, value in point.savings.items()},
     }
 
@@ -245,12 +245,12 @@ def _best(one: Swept, level: float, full: Scores, halves: Halves) -> dict[str, A
             "saving": _round(point.savings[name]),
             "lost": _round(point.lost),
             "gained": _round(point.gained),
-            "interval": _intervals(cut, full, halves, regime) if stops else None,
+            "interval": intervals(cut, full, halves, regime) if stops else None,
         }
     return found
 
 
-def _intervals(
+def intervals(
     cut: Scores, full: Scores, halves: Halves, regime: CostRegime = LOCAL
 ) -> dict[str, list[float]] | None:
     """Give the intervals of saving, lost and gained; None where there are few families."""

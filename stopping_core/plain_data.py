@@ -52,6 +52,28 @@ def numbers(value: Any, key: str) -> tuple[float, ...]:
     return tuple(finite(one, f"{key}[{place}]") for place, one in enumerate(value))
 
 
+def whole_number(value: Any, key: str, least: int = 0) -> int:
+    """Return a whole number of at least ``least``.
+
+    Raises:
+        ValueError: It is none.
+    """
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise ValueError(f"{key} must be a whole number >= {least}, got {_shown(value)}")
+    return value
+
+
+def listed(value: Any, key: str) -> list[Any]:
+    """Return a list.
+
+    Raises:
+        ValueError: It is none.
+    """
+    if not isinstance(value, list):
+        raise ValueError(f"{key} must be a list, got {_shown(value)}")
+    return value
+
+
 def _is_finite(value: float) -> bool:
     try:
         return math.isfinite(value)

@@ -9,17 +9,10 @@ from pathlib import Path
 from typing import Any, Self
 
 from stopping_core.certificates.fitted import Origin
-from stopping_core.certificates.plain_file import (
-    between,
-    listed,
-    read_file,
-    texts,
-    whole_number,
-    write_file,
-)
+from stopping_core.certificates.plain_file import between, read_file, texts, write_file
 from stopping_core.certificates.scope import Scope
 from stopping_core.completeness import default_check
-from stopping_core.plain_data import finite, members
+from stopping_core.plain_data import finite, listed, members, whole_number
 from stopping_core.policies import Never, Policy
 from stopping_core.policies.learned import LearnedStopping, LossModel
 from stopping_core.protocols import CompletenessCheck

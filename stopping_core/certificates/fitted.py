@@ -8,9 +8,9 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, Self
 
-from stopping_core.certificates.plain_file import read_file, texts, whole_number, write_file
+from stopping_core.certificates.plain_file import read_file, texts, write_file
 from stopping_core.certificates.scope import Scope
-from stopping_core.plain_data import members, numbers
+from stopping_core.plain_data import members, numbers, whole_number
 from stopping_core.policies.learned import LossModel
 
 _KIND = "stopping model"

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-from stopping_core.plain_data import finite
+from stopping_core.plain_data import finite, listed
 from stopping_core.strict_json import NotJson, decode
 
 T = TypeVar("T")
@@ -64,17 +64,6 @@ def read_file(path: str | Path, kind: str, make: Callable[[Mapping[str, Any]], T
     return made
 
 
-def whole_number(value: Any, key: str, least: int = 0) -> int:
-    """Return a whole number of at least ``least``.
-
-    Raises:
-        ValueError: It is none.
-    """
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise ValueError(f"{key} must be a whole number >= {least}, got {value!r}")
-    return value
-
-
 def between(value: Any, key: str, low: float, high: float) -> float:
     """Return a number in [low, high].
 
@@ -119,17 +108,6 @@ def pair(value: Any, key: str) -> tuple[str, str] | None:
     if len(found) != 2:
         raise ValueError(f"{key} must be null or two texts, got {value!r}")
     return found[0], found[1]
-
-
-def listed(value: Any, key: str) -> list[Any]:
-    """Return a list.
-
-    Raises:
-        ValueError: It is none.
-    """
-    if not isinstance(value, list):
-        raise ValueError(f"{key} must be a list, got {value!r}")
-    return value
 
 
 def _parsed(path: str | Path, content: bytes) -> dict[str, Any]:

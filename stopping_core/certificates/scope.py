@@ -7,8 +7,8 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import PurePath
 from typing import Any, get_args
 
-from stopping_core.certificates.plain_file import pair, text, whole_number
-from stopping_core.plain_data import members
+from stopping_core.certificates.plain_file import pair, text
+from stopping_core.plain_data import members, whole_number
 from stopping_core.questions import Question
 from stopping_core.templates import Template
 from stopping_core.types import Channel, Request

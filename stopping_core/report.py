@@ -33,6 +33,16 @@ def report(completion: Completion) -> dict[str, Any]:
 
 
 def _note(completion: Completion) -> str:
+    return "; ".join(filter(None, (_note_of_bill(completion), _note_of_certificate(completion))))
+
+
+def _note_of_certificate(completion: Completion) -> str:
+    if not completion.uncertified:
+        return ""
+    return f"the certificate let nothing be cut here: {completion.uncertified}"
+
+
+def _note_of_bill(completion: Completion) -> str:
     if completion.hang_up_ends_bill or not completion.usage.unseen:
         return ""
     return (

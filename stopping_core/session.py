@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import replace
 from typing import Literal
 
@@ -28,6 +29,8 @@ from stopping_core.types import (
     Usage,
     Verdict,
 )
+
+_log = logging.getLogger(__name__)
 
 _GO_ON = (
     "Your last message broke off. Go on exactly where it stopped, with the very next word. Repeat "
@@ -73,7 +76,9 @@ class Session:
         hang_up_ends_bill: bool = True,
     ) -> None:
         self.stopping = stopping
-        self.request = request = stopping.admit(request)
+        self.request = request = stopping.admit(
+            request, prefill=prefill, hang_up_ends_bill=hang_up_ends_bill
+        )
         self.ledger = Ledger()
         self.done = False
         self.error: Exception | None = None
@@ -97,6 +102,7 @@ class Session:
         self._call_start = 0.0
         self._shown = False
         self._fallback: Draft | None = None
+        self._uncertified = ""
 
     # -- what the driver calls
 
@@ -132,6 +138,7 @@ class Session:
     def feed(self, step: Step, now: float) -> Emission:
         """Take one step of the current call."""
         self._tokens += step.tokens
+        self._note_uncertified(step)
         self._note_end(step)
         self._usage = step.usage or self._usage
         seconds = self._elapsed(now)
@@ -236,12 +243,18 @@ class Session:
             mode=self.stopping.mode,
             would_stop=self.would_stop,
             hang_up_ends_bill=self._hang_up_ends_bill,
+            uncertified=self._uncertified,
         )
 
     # -- judging
 
     def _confirm(self, decision: Decision) -> bool:
-        """Whether a cut here leaves a complete answer, as far as can be told without waiting."""
+        """Whether a cut here leaves a complete answer, as far as can be told without waiting.
+
+        None is made in a stream that the certificate does not cover.
+        """
+        if self._uncertified:
+            return False
         check: CompletenessCheck | None = self.stopping.completeness
         if getattr(check, "slow", False):
             check = getattr(check, "fast", None)
@@ -285,6 +298,12 @@ class Session:
         return self._active and asked and ended and draft.text.strip() == self._call.prefix.strip()
 
     # -- booking and planning
+
+    def _note_uncertified(self, step: Step) -> None:
+        """Note that the stream is not of the kind that the certificate holds for; tell it once."""
+        if not self._uncertified and (why := self.stopping.not_covered(step)):
+            self._uncertified = why
+            _log.warning("the certificate does not cover this stream, so it is not cut: %s", why)
 
     def _note_end(self, step: Step) -> None:
         """Note a finish reason, as far as it can be believed."""

@@ -8,18 +8,21 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias, get_args
 
-from stopping_core.budgets import GeometricBudget
+from stopping_core.budgets import GeometricBudget, cap
 from stopping_core.completeness import default_check
 from stopping_core.errors import MissingPackage, NotCertified
+from stopping_core.ledger import Ledger
 from stopping_core.policies import LoopGuard, Never, Policy
 from stopping_core.profiles import PROFILES, careful
 from stopping_core.protocols import BudgetSchedule, CompletenessCheck, Hook
-from stopping_core.types import Mode, Request
+from stopping_core.types import Attempt, CallKind, Mode, Request, Step
 
 if TYPE_CHECKING:
     from stopping_core.certificates import Certificate
 
-Difference: TypeAlias = Literal["model", "template", "policy", "completeness", "settings"]
+Difference: TypeAlias = Literal[
+    "model", "template", "sampling", "policy", "completeness", "settings", "budget", "stream"
+]
 """How a request may differ from those that a certificate holds for."""
 
 _log = logging.getLogger(__name__)
@@ -141,20 +144,24 @@ class AdaptiveStopping:
 
         Its policy is that of the largest certified level that is at most ``risk``. Before the first
         call of each request the session looks whether the certificate holds for it: the same model
-        (by its name; an unknown one counts as another), a prompt made from the same template and
-        nothing else, the certified policy, the default completeness check before a cut, the same
-        checkpoints. If not, the request is refused with :class:`~stopping_core.errors.NotCertified`
-        before anything is sent; in mode ``shadow`` it is only logged.
+        (by its name, an unknown one counts as another; a local one also by its weights), a prompt
+        made from the same template and nothing else, the same temperature and plain sampling, the
+        certified policy, the default completeness check before a cut, the same checkpoints, and
+        room for as many tokens as the recorded runs had. If not, the request is refused with
+        :class:`~stopping_core.errors.NotCertified` before anything is sent; in mode ``shadow`` it
+        is only logged.
 
-        A policy that reads logprobs sees none where the provider gives none. What it makes of that
-        was not certified, and no check before the first call can know it: ask for them.
+        What only shows in the stream keeps the policy from cutting, which loses nothing: a chunk
+        that holds several tokens, or none of the logprobs that the policy reads. It is logged, and
+        :attr:`~stopping_core.types.Completion.uncertified` says so.
 
         Args:
             path: The certificate, JSON.
             risk: How many of the answers that the full run has right may be lost, as a share of
                 all requests.
             changes: Fields to set differently. ``trust=("model", "template")`` accepts requests
-                that differ in these ways: without the promise.
+                that differ in these ways: without the promise. With ``"stream"`` streams that were
+                not recorded token by token are cut as well.
 
         Raises:
             ValueError: The file is no certificate or damaged, or has no such level.
@@ -167,15 +174,26 @@ class AdaptiveStopping:
             raise MissingPackage(error.name or "numpy", "traces") from error
         certificate = Certificate.load(path)
         scope, policy = certificate.scope, certificate.policy(risk)
-        made: dict[str, Any] = {"certificate": certificate, "checkpoint_every": scope.every}
+        made: dict[str, Any] = {
+            "certificate": certificate,
+            "checkpoint_every": scope.every,
+            "budget": _whole_runs(scope.max_tokens),
+        }
         if scope.channel == "answer":
             made["policy"] = policy
         else:
             made |= {"policy": Never(), "reasoning": policy, "reasoning_tags": scope.reasoning_tags}
         return cls(**{**made, **changes})
 
-    def admit(self, request: Request) -> Request:
+    def admit(
+        self, request: Request, *, prefill: bool = True, hang_up_ends_bill: bool = True
+    ) -> Request:
         """Hold a request against the certificate, where there is one.
+
+        Args:
+            request: The request.
+            prefill: Whether the model continues a prefix as its own text.
+            hang_up_ends_bill: Whether closing a stream ends the bill; else grants begin small.
 
         Returns:
             The request; what was made from the certificate's template with question and context as
@@ -194,6 +212,9 @@ class AdaptiveStopping:
             every=self.checkpoint_every,
             tags=self.reasoning_tags,
         )
+        whole = certificate.scope.max_tokens
+        if short := self._falls_short(whole, request, prefill, hang_up_ends_bill):
+            found["budget"] = f"{short}, and certified runs had {whole} tokens"
         if refused := {kind: told for kind, told in found.items() if kind not in self.trust}:
             error = NotCertified(refused)
             if self.mode == "active":
@@ -202,12 +223,53 @@ class AdaptiveStopping:
         read = certificate.scope.read(request)
         return request if read is None else replace(request, question=read[0], context=read[1])
 
+    def not_covered(self, step: Step) -> str:
+        """Say why the certificate, where there is one, covers no stream with such a step."""
+        if self.certificate is None or self.mode == "off" or "stream" in self.trust:
+            return ""
+        return self.certificate.not_covered(step)
+
+    def _falls_short(
+        self, tokens: int, request: Request, prefill: bool, hang_up_ends_bill: bool
+    ) -> str:
+        """Say what keeps an answer from having so many tokens as if in one call, or ``""``."""
+        limits = {"the request's max_tokens": request.max_tokens}
+        if self.mode == "active":
+            limits["max_total_tokens"] = self.max_total_tokens
+        for name, limit in limits.items():
+            if limit is not None and limit < tokens:
+                return f"{name} is {limit}"
+        if self.mode != "active":
+            return ""
+        if self.max_seconds is not None:
+            return f"max_seconds is {self.max_seconds:g}"
+        ledger, grant = Ledger(), 0
+        for attempt in range(self.attempts):
+            granted = cap(self.budget(request, ledger), request, ledger)
+            if granted is None:
+                break
+            kind: CallKind = "continue" if attempt else "first"
+            came, grant = granted - grant, granted
+            if grant >= tokens:
+                break
+            ledger.attempts.append(Attempt(kind, grant, came, 0, None, 0.0, "length"))
+        if grant < tokens:
+            return f"the budget grants {grant} tokens in {self.attempts} calls"
+        if not prefill and (ledger.attempts or not hang_up_ends_bill):
+            return "the budget comes in several calls, to a model that does not continue a prefix"
+        return ""
+
     def replace(self, **changes: Any) -> Self:
         """Return a copy with fields changed."""
         known = {f.name for f in fields(self)}
         if unknown := sorted(set(changes) - known):
             raise ValueError(f"no such field: {unknown}; fields are {sorted(known)}")
         return replace(self, **changes)
+
+
+def _whole_runs(tokens: int) -> GeometricBudget:
+    """Grants what the recorded runs had at once, and more where that is not enough."""
+    return GeometricBudget(first=tokens, ceiling=max(GeometricBudget().ceiling, 4 * tokens))
 
 
 def _check_policy(name: str, value: object) -> None:

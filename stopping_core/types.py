@@ -141,6 +141,9 @@ class Request:
         context_window: The model's limit on prompt plus output, tokens.
         metadata: Anything else: user, tenant, use case.
         model: Name of the model that is asked; ``""`` where unknown.
+        model_fingerprint: Of its weights, quantisation and engine, as a recording names them;
+            ``""`` where unknown, as behind an endpoint.
+        sampling: Settings of the sampler, by :func:`~stopping_core.sampling.sampling_of`.
     """
 
     prompt: str = ""
@@ -153,6 +156,8 @@ class Request:
     context_window: int | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict)
     model: str = ""
+    model_fingerprint: str = ""
+    sampling: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for name in ("max_tokens", "max_output_tokens", "context_window"):
@@ -337,6 +342,7 @@ class Completion:
         would_stop: In shadow mode, the checkpoint at which ``active`` would have cut; else None.
         hang_up_ends_bill: Whether closing a stream ended the bill. If not, the budgets were set up
             front.
+        uncertified: Why the certificate let no cut be made in this stream, or ``""``.
     """
 
     text: str
@@ -351,3 +357,4 @@ class Completion:
     mode: Mode = "active"
     would_stop: Checkpoint | None = None
     hang_up_ends_bill: bool = True
+    uncertified: str = ""

@@ -16,7 +16,8 @@ from stopping_core.plain_data import finite, listed, members, whole_number
 from stopping_core.policies import Never, Policy
 from stopping_core.policies.learned import LearnedStopping, LossModel
 from stopping_core.protocols import CompletenessCheck
-from stopping_core.types import Request
+from stopping_core.sampling import other_sampling
+from stopping_core.types import Request, Step
 
 _DEFAULT = default_check()
 _KIND = "stopping certificate"
@@ -112,8 +113,10 @@ class Certificate:
                 f"scope.channel must be the model's, {self.model.channel!r}, "
                 f"got {self.scope.channel!r}"
             )
-        if shared := sorted(set(self.fitted.families) & set(self.certified.families)):
-            raise ValueError(f"certified.families must not have been fitted on, got {shared}")
+        for name in ("families", "passages"):
+            fitted, certified = (set(getattr(one, name)) for one in (self.fitted, self.certified))
+            if shared := sorted(fitted & certified):
+                raise ValueError(f"certified.{name} must not have been fitted on, got {shared}")
 
     def policy(self, risk: float) -> LearnedStopping:
         """Return the policy of the largest level that is at most ``risk``.
@@ -152,6 +155,14 @@ class Certificate:
         if not scope.is_model(request.model):
             asked = repr(request.model) if request.model else "unknown"
             found["model"] = f"the model is {asked}, certified is {scope.model!r}"
+        elif request.model_fingerprint not in ("", scope.model_fingerprint):
+            found["model"] = (
+                f"weights, quantisation or engine of {request.model!r} are others: their "
+                f"fingerprint is {request.model_fingerprint}, certified is "
+                f"{scope.model_fingerprint}"
+            )
+        if other := other_sampling(request.sampling, scope.temperature):
+            found["sampling"] = other
         if scope.read(request) is None:
             found["template"] = (
                 f"what is sent is not what the template {scope.template.name!r} "
@@ -168,6 +179,23 @@ class Certificate:
         elif scope.reasoning_tags not in (None, tags):
             found["settings"] = f"reasoning_tags is {tags}, certified is {scope.reasoning_tags}"
         return found
+
+    def not_covered(self, step: Step) -> str:
+        """Say why a stream that brings such a step is not of the kind that was certified.
+
+        Where a chunk holds several tokens, the places between them can only be guessed, and a
+        policy that reads logprobs says something else where there are none.
+
+        Returns:
+            ``""`` where the step is as those of the recorded runs.
+        """
+        if not step.text or step.channel != self.scope.channel:
+            return ""
+        if step.tokens > 1:
+            return f"a chunk held {step.tokens} tokens, certified is one token at a time"
+        if self.model.tier == "logprobs" and step.tokens and step.logprob is None:
+            return "a token came without the logprob that the policy reads"
+        return ""
 
     def write(self, path: str | Path) -> None:
         """Write it as JSON.

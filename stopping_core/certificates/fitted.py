@@ -8,7 +8,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, Self
 
-from stopping_core.certificates.plain_file import read_file, texts, write_file
+from stopping_core.certificates.plain_file import hashes, read_file, write_file
 from stopping_core.certificates.scope import Scope
 from stopping_core.plain_data import members, numbers, whole_number
 from stopping_core.policies.learned import LossModel
@@ -22,13 +22,16 @@ class Origin:
 
     Args:
         traces: SHA-256 of each trace file.
-        families: Of the families of the runs that were used, by :func:`family_hash`; sorted.
+        families: Of the families of the runs that were used, 16 hex digits each; sorted.
+        passages: Of what the runs were asked about, likewise: the context, or else the question. So
+            the same passage is known again under another name.
         runs: How many runs were used.
         seed: Of the draw that chose them.
     """
 
     traces: tuple[str, ...]
     families: tuple[str, ...]
+    passages: tuple[str, ...]
     runs: int
     seed: int
 
@@ -41,8 +44,9 @@ class Origin:
         """
         held = members(data, [one.name for one in fields(cls)], key)
         return cls(
-            texts(held["traces"], f"{key}.traces"),
-            texts(held["families"], f"{key}.families"),
+            hashes(held["traces"], f"{key}.traces", 64),
+            hashes(held["families"], f"{key}.families", 16),
+            hashes(held["passages"], f"{key}.passages", 16),
             whole_number(held["runs"], f"{key}.runs", 1),
             whole_number(held["seed"], f"{key}.seed"),
         )

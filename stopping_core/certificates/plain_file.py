@@ -13,6 +13,8 @@ from stopping_core.strict_json import NotJson, decode
 
 T = TypeVar("T")
 
+_HEX = frozenset("0123456789abcdef")
+
 VERSION = 1
 """Of both kinds of files. Another one is refused, not guessed at."""
 
@@ -94,6 +96,21 @@ def texts(value: Any, key: str) -> tuple[str, ...]:
         ValueError: It is none.
     """
     return tuple(text(one, f"{key}[{place}]") for place, one in enumerate(listed(value, key)))
+
+
+def hashes(value: Any, key: str, digits: int) -> tuple[str, ...]:
+    """Return a list of hashes, none of them twice.
+
+    Raises:
+        ValueError: It is none.
+    """
+    found = texts(value, key)
+    for place, one in enumerate(found):
+        if len(one) != digits or not set(one) <= _HEX:
+            raise ValueError(f"{key}[{place}] must be {digits} hex digits, got {one!r}")
+    if not found or len(set(found)) < len(found):
+        raise ValueError(f"{key} must hold one hash or more, each once, got {len(found)}")
+    return found
 
 
 def pair(value: Any, key: str) -> tuple[str, str] | None:

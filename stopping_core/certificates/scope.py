@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import PurePath
 from typing import Any, get_args
 
-from stopping_core.certificates.plain_file import pair, text
+from stopping_core.certificates.plain_file import between, pair, text
 from stopping_core.plain_data import members, whole_number
 from stopping_core.questions import Question
 from stopping_core.templates import Template
@@ -31,6 +32,8 @@ class Scope:
         reasoning_tags: Tags that mark reasoning in the text, or None where there is none.
         every: Tokens between two checkpoints of the engine.
         look_every: Tokens between two looks of the policy.
+        temperature: At which the runs were sampled; 0 for greedy ones.
+        max_tokens: The cap of the runs, tokens: what a full answer may have.
         completeness: The check that is asked before a cut.
     """
 
@@ -42,6 +45,8 @@ class Scope:
     reasoning_tags: tuple[str, str] | None
     every: int
     look_every: int
+    temperature: float
+    max_tokens: int
     completeness: str = COMPLETENESS
 
     def is_model(self, name: str) -> bool:
@@ -49,7 +54,7 @@ class Scope:
 
         Examples:
             >>> plain = Template("mine", "{question}")
-            >>> scope = Scope("small-1", "", plain, None, "answer", None, 16, 2)
+            >>> scope = Scope("small-1", "", plain, None, "answer", None, 16, 2, 0.0, 256)
             >>> scope.is_model("models/small-1.gguf"), scope.is_model("small-2"), scope.is_model("")
             (True, False, False)
         """
@@ -59,8 +64,9 @@ class Scope:
         """Find question and context in a request that was made from the template.
 
         Args:
-            request: ``question`` is the user's whole message where the template is a chat;
-                ``prompt`` is all that was sent, or ``""`` where only the message is known.
+            request: ``question`` is the user's whole message where the template is a chat, or
+                ``""`` where it has to be found in the prompt; ``prompt`` is all that was sent, or
+                ``""`` where only the message is known.
 
         Returns:
             Question and context; None where the template is another one, or more was sent than it
@@ -68,15 +74,23 @@ class Scope:
         """
         if not self.template.chat:
             return self.template.read(request.prompt)
-        found = self.template.read(request.question)
+        message = request.question or self._framed(request.prompt)
+        found = self.template.read(message)
         if found is None or not found[0].strip():
             return None
         sent = [one["content"] for one in self.template.messages(_question(*found))]
         known = {"", "\n\n".join(sent)}
         if self.frame is not None:
             before, after = self.frame
-            known.add(before + request.question + after)
+            known.add(before + message + after)
         return found if request.prompt in known else None
+
+    def _framed(self, prompt: str) -> str:
+        """The user's message in a prompt as the model gets it, or ``""``."""
+        before, after = self.frame or ("", "")
+        if not (before and after and prompt.startswith(before) and prompt.endswith(after)):
+            return ""
+        return prompt[len(before) : len(prompt) - len(after)]
 
     def to_dict(self) -> dict[str, Any]:
         """The scope as JSON has it."""
@@ -107,6 +121,8 @@ class Scope:
             reasoning_tags=pair(held["reasoning_tags"], f"{key}.reasoning_tags"),
             every=whole_number(held["every"], f"{key}.every", 1),
             look_every=whole_number(held["look_every"], f"{key}.look_every", 1),
+            temperature=between(held["temperature"], f"{key}.temperature", 0, math.inf),
+            max_tokens=whole_number(held["max_tokens"], f"{key}.max_tokens", 1),
         )
 
 

@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from stopping_core import AdaptiveStopping, Request, Session, run
+from stopping_core import AdaptiveStopping, Request, Session, report, run
+from stopping_core.budgets import FixedBudget, GeometricBudget
 from stopping_core.certificates import Certificate, CertifiedLevel, Origin, Scope
 from stopping_core.completeness import Judge, all_of, any_of, default_check
 from stopping_core.errors import NotCertified
@@ -23,16 +24,18 @@ from stopping_core.policies.learned.logistic import Logistic
 from stopping_core.policies.learned.thinking import ThinkingEvidence
 from stopping_core.templates import Template, load_template
 from stopping_core.testing import ScriptedModel
-from stopping_core.types import Verdict
+from stopping_core.types import Step, Verdict
 
 PLAIN = load_template("plain")
 MESSAGE = "Use this text to answer the question: It is Paris.\n\nQuestion: Which one?"
 FRAME = ("<user>", "<assistant>")
-ASKED = Request(prompt=MESSAGE, question=MESSAGE, model="models/small-1")
+ASKED = Request(
+    prompt=MESSAGE, question=MESSAGE, model="models/small-1", sampling={"temperature": 0}
+)
 
 
 def _scope(**changes: Any) -> Scope:
-    scope = Scope("small-1", "0123456789abcdef", PLAIN, FRAME, "answer", None, 16, 2)
+    scope = Scope("small-1", "0123456789abcdef", PLAIN, FRAME, "answer", None, 16, 2, 0.0, 256)
     return replace(scope, **changes)
 
 
@@ -44,8 +47,8 @@ def _certificate(**changes: Any) -> Certificate:
         CertifiedLevel(0.01, -5.0, 500, 0, 0.009, 0.2),
         CertifiedLevel(0.05, -0.5, 500, 9, 0.04, 0.5),
     )
-    fitted = Origin(("a" * 64,), ("b" * 16,), 500, 0)
-    certified = replace(fitted, families=("c" * 16,))
+    fitted = Origin(("a" * 64,), ("b" * 16,), ("d" * 16,), 500, 0)
+    certified = replace(fitted, families=("c" * 16,), passages=("e" * 16,))
     made = Certificate(levels, 0.95, model, _scope(), ("contains",), fitted, certified)
     return replace(made, **changes)
 
@@ -118,7 +121,13 @@ def test_every_key_is_needed_known_and_of_its_type(path: Path) -> None:
         (("scope", "every"), 0, "scope.every must be a whole number >= 1"),
         (("scope", "template", "user"), "no place", "scope.template.user must hold {question}"),
         (("scope", "completeness"), "none", "scope.completeness must be 'default'"),
+        (("fitted", "passages"), ["e" * 16], "certified.passages must not have been fitted on"),
         (("fitted", "seed"), "0", "fitted.seed"),
+        (("fitted", "traces"), ["a"], "fitted.traces[0] must be 64 hex digits, got 'a'"),
+        (("fitted", "families"), [], "fitted.families must hold one hash or more"),
+        (("certified", "passages"), ["e" * 16] * 2, "certified.passages must hold one hash"),
+        (("scope", "temperature"), -1, "scope.temperature must be in [0, inf]"),
+        (("scope", "max_tokens"), 0, "scope.max_tokens must be a whole number >= 1"),
     ],
 )
 def test_tampering_is_told(path: Path, way: tuple[Any, ...], value: Any, message: str) -> None:
@@ -260,7 +269,7 @@ def test_a_raw_prompt_is_read_whole(path: Path) -> None:
     raw = Template("mine", "Text: {context}\nQ: {question}\nA:", chat=False)
     _certificate(scope=_scope(template=raw, frame=None)).write(path)
     stopping = AdaptiveStopping.load(path)
-    asked = Request(prompt="Text: It is Paris.\nQ: Which one?\nA:", model="small-1")
+    asked = replace(ASKED, prompt="Text: It is Paris.\nQ: Which one?\nA:", question="")
     assert "Which one?" == Session(stopping, asked).request.question
     with pytest.raises(NotCertified, match="template 'mine'"):
         Session(stopping, replace(asked, prompt="Which one?"))
@@ -277,3 +286,121 @@ def test_it_is_pickled_and_copied_with_its_certificate(path: Path) -> None:
     stopping = AdaptiveStopping.load(path)
     for twin in (copy.deepcopy(stopping), pickle.loads(pickle.dumps(stopping)), stopping.replace()):
         assert ASKED.model == Session(twin, ASKED).request.model
+
+
+@pytest.mark.parametrize(
+    ("sampling", "message"),
+    [
+        ({}, "the temperature is unknown, certified is 0"),
+        ({"temperature": 0.7}, "the temperature is 0.7, certified is 0"),
+        ({"temperature": True}, "the temperature is True"),
+        ({"temperature": 0, "stop": ["\n"]}, "stop is ['\\n']"),
+        ({"temperature": 0.0, "repetition_penalty": 1.2}, "repetition_penalty is 1.2"),
+        ({"temperature": 0, "logit_bias": {"5": 1}, "n": 2}, "logit_bias is {'5': 1}, n is 2"),
+    ],
+)
+def test_another_way_to_sample_is_refused(
+    path: Path, sampling: dict[str, Any], message: str
+) -> None:
+    """A temperature that is another or not known, stop words, penalties."""
+    request = replace(ASKED, sampling=sampling)
+    with pytest.raises(NotCertified) as caught:
+        Session(AdaptiveStopping.load(path), request)
+    assert {"sampling"} == set(caught.value.differences)
+    assert message in caught.value.differences["sampling"]
+    Session(AdaptiveStopping.load(path, trust=("sampling",)), request)
+
+
+def test_settings_without_effect_are_free(path: Path) -> None:
+    """Neutral values, and what a greedy call does not look at; a sampled one does."""
+    neutral = {"temperature": 0.0, "top_p": 0.5, "stop": [], "presence_penalty": 0, "n": 1}
+    Session(AdaptiveStopping.load(path), replace(ASKED, sampling=neutral))
+    _certificate(scope=_scope(temperature=0.7)).write(path)
+    with pytest.raises(NotCertified, match=r"top_p is 0\.5"):
+        Session(
+            AdaptiveStopping.load(path), replace(ASKED, sampling={"temperature": 0.7, "top_p": 0.5})
+        )
+    plain = {"temperature": 0.7, "top_p": 1.0, "top_k": 0}
+    Session(AdaptiveStopping.load(path), replace(ASKED, sampling=plain))
+
+
+def test_other_weights_under_the_name_are_refused(path: Path) -> None:
+    """A local model tells its weights and their quantisation; an endpoint only its name."""
+    stopping = AdaptiveStopping.load(path)
+    Session(stopping, replace(ASKED, model_fingerprint="0123456789abcdef"))
+    with pytest.raises(NotCertified, match="weights, quantisation or engine of 'models/small-1'"):
+        Session(stopping, replace(ASKED, model_fingerprint="f" * 16))
+
+
+@pytest.mark.parametrize(
+    ("changes", "asked", "message"),
+    [
+        ({"budget": FixedBudget(255)}, {}, "the budget grants 255 tokens in 3 calls"),
+        ({"budget": GeometricBudget(64), "attempts": 2}, {}, "grants 128 tokens in 2 calls"),
+        ({"budget": lambda request, ledger: None}, {}, "the budget grants 0 tokens"),
+        ({"max_total_tokens": 255}, {}, "max_total_tokens is 255"),
+        ({"max_seconds": 1.5}, {}, "max_seconds is 1.5"),
+        ({}, {"max_tokens": 255}, "the request's max_tokens is 255"),
+        ({}, {"max_output_tokens": 100}, "the budget grants 100 tokens"),
+        ({}, {"prompt_tokens": 900, "context_window": 1000}, "the budget grants 100 tokens"),
+    ],
+)
+def test_less_room_than_was_recorded_is_refused(
+    path: Path, changes: dict[str, Any], asked: dict[str, Any], message: str
+) -> None:
+    """Answers that are cut by a limit are lost as well, and no test has counted them."""
+    with pytest.raises(NotCertified) as caught:
+        Session(AdaptiveStopping.load(path, **changes), replace(ASKED, **asked))
+    assert {"budget"} == set(caught.value.differences)
+    assert message in caught.value.differences["budget"]
+    Session(AdaptiveStopping.load(path, trust=("budget",), **changes), replace(ASKED, **asked))
+
+
+def test_a_budget_in_several_calls_needs_a_model_that_goes_on(path: Path) -> None:
+    """Asked to go on in another turn, a model says something else than in one call."""
+    stopping = AdaptiveStopping.load(path, budget=GeometricBudget(64))
+    Session(stopping, ASKED, prefill=True)
+    with pytest.raises(NotCertified, match="does not continue a prefix"):
+        Session(stopping, ASKED, prefill=False)
+    whole = AdaptiveStopping.load(path)
+    Session(whole, ASKED, prefill=False)
+    with pytest.raises(NotCertified, match="does not continue a prefix"):
+        Session(whole, ASKED, prefill=False, hang_up_ends_bill=False)
+
+
+def test_chunks_of_several_tokens_are_not_cut(path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Where a chunk hides the places between its tokens the run goes on to its end."""
+    stopping = AdaptiveStopping.load(path, 0.05)
+    chunks = [Step(" one two three four five", tokens=5)] * 10
+    done = run(Session(stopping, ASKED), ScriptedModel(chunks).backend)
+    assert ("stop", "") == (done.finish_reason, done.reason)
+    assert "".join(chunk.text for chunk in chunks) == done.text
+    assert "a chunk held 5 tokens, certified is one token at a time" == done.uncertified
+    assert "the certificate let nothing be cut here" in report(done)["note"]
+    assert 1 == caplog.text.count("does not cover this stream")
+    trusted = stopping.replace(trust=("stream",))
+    assert "learned" == run(Session(trusted, ASKED), ScriptedModel(chunks).backend).reason
+
+
+def test_a_policy_on_logprobs_is_not_asked_without_them(path: Path) -> None:
+    """A token that came without its logprob: nothing is cut any more."""
+    scope = _scope(channel="reasoning", reasoning_tags=("<t>", "</t>"), every=1)
+    width = len(ThinkingEvidence.names)
+    even = Logistic((0.0,) * width, (1.0,) * width, (0.0,) * width, 0.0)
+    made = _certificate(scope=scope, model=LossModel("logprobs", "reasoning", even))
+    step = Step(" word", channel="reasoning", logprob=-0.1)
+    assert "" == made.not_covered(step)
+    assert "without the logprob" in made.not_covered(replace(step, logprob=None))
+    assert "" == made.not_covered(replace(step, logprob=None, channel="answer"))
+    assert "" == made.not_covered(replace(step, logprob=None, tokens=0))
+    assert "" == _certificate().not_covered(Step(" word"))
+
+
+def test_the_message_is_found_in_a_whole_prompt(path: Path) -> None:
+    """Where only the model's own prompt is known, what stood around the message shows it."""
+    stopping = AdaptiveStopping.load(path)
+    prompt = FRAME[0] + MESSAGE + FRAME[1]
+    admitted = Session(stopping, replace(ASKED, prompt=prompt, question="")).request
+    assert ("Which one?", "It is Paris.") == (admitted.question, admitted.context)
+    with pytest.raises(NotCertified, match="template"):
+        Session(stopping, replace(ASKED, prompt="<system>" + prompt, question=""))

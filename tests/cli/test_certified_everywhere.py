@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,8 @@ from stopping_core.traces.store import write_trace
 from tests.cli.certifiable import FRAME, certifiable, stopping
 from tests.support.sse_server import MODEL, CountingServer
 from tests.support.tiny_model import byte_tokenizer, rambling_model
-from transformers_stopping import generate
+from transformers_stopping import AdaptiveStoppingCriteria, generate
+from transformers_stopping.fingerprints import fingerprint
 from transformers_stopping.loading import model_name
 
 RISK = 0.1
@@ -39,11 +41,11 @@ CHAT = (
 
 
 @pytest.fixture(scope="module")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What the command line makes of recorded runs."""
+def certificate(tmp_path_factory: pytest.TempPathFactory, local: Any) -> Path:
+    """What the command line makes of recorded runs of the local model."""
     folder = tmp_path_factory.mktemp("certified")
     trace, model, out = (folder / name for name in ("t.parquet", "model.json", "certificate.json"))
-    write_trace(trace, certifiable())
+    write_trace(trace, certifiable(model_fingerprint=fingerprint(*local)))
     for command in (
         ("fit", trace, "--out", model),
         ("certify", model, trace, "--out", out, "--risk", RISK),
@@ -77,6 +79,10 @@ def _message(run: Run) -> str:
     return run.prompt.removeprefix(FRAME[0]).removesuffix(FRAME[1])
 
 
+def _messages(run: Run) -> list[dict[str, str]]:
+    return [{"role": "user", "content": _message(run)}]
+
+
 def _cut(certificate: Path, run: Run) -> str:
     policy = Certificate.load(certificate).policy(RISK)
     return replay(run, policy, tags=None, check=default_check()).text
@@ -84,12 +90,19 @@ def _cut(certificate: Path, run: Run) -> str:
 
 def _openai(server: CountingServer, model: str = MODEL) -> ChatOpenAI:
     key = SecretStr("none")
-    return ChatOpenAI(base_url=server.base_url, model=model, api_key=key, max_retries=0)
+    return ChatOpenAI(
+        base_url=server.base_url, model=model, api_key=key, max_retries=0, temperature=0
+    )
 
 
 def _like(server: CountingServer, model: str = MODEL) -> OpenAILike:
     return OpenAILike(
-        model=model, api_base=server.base_url, api_key="none", is_chat_model=True, max_retries=0
+        model=model,
+        api_base=server.base_url,
+        api_key="none",
+        is_chat_model=True,
+        max_retries=0,
+        temperature=0,
     )
 
 
@@ -152,7 +165,7 @@ def test_transformers(certificate: Path, unseen: Run, local: Any) -> None:
     made = generate(
         model,
         tokenizer,
-        [{"role": "user", "content": _message(unseen)}],
+        _messages(unseen),
         AdaptiveStopping.load(certificate, risk=RISK),
         logits_processor=[_Says(prompt, ids)],
     )
@@ -178,19 +191,97 @@ def test_an_uncertified_request_is_refused_everywhere(
             lambda llm=llama, text=asked: llm.chat([ChatMessage(content=text)]),
             lambda llm=llama, text=asked: llm.complete(f"{text} now"),
             lambda text=asked: generate(
-                model, tokenizer, [{"role": "user", "content": text}], stopping, max_new_tokens=4
+                model, tokenizer, [{"role": "user", "content": text}], stopping
             ),
         ):
             with pytest.raises(NotCertified) as caught:
                 call()
             assert kind in caught.value.differences
         assert sent == len(server.requests)
-        trusted = stopping.replace(trust=(kind,))
+        trusted = stopping.replace(trust=(kind, "budget"))
         AdaptiveChatModel(inner=_openai(server, name), stopping=trusted).invoke(asked)
         adaptive_llm(_like(server, name), trusted).chat([ChatMessage(content=asked)])
         generate(model, tokenizer, [{"role": "user", "content": asked}], trusted, max_new_tokens=4)
         assert sent + 2 == len(server.requests)
     model.config.name_or_path = MODEL
+
+
+def test_keywords_of_a_call_are_held_against_it(
+    certificate: Path, unseen: Run, server: CountingServer, local: Any
+) -> None:
+    """Another model, temperature, stop word or limit, given with the call: nothing is sent."""
+    stopping = AdaptiveStopping.load(certificate, risk=RISK)
+    langchain = AdaptiveChatModel(inner=_openai(server), stopping=stopping)
+    llama = adaptive_llm(_like(server), stopping)
+    handled: Any = {"callbacks": [AdaptiveStopHandler(stopping)]}
+    asked = [ChatMessage(content=_message(unseen))]
+    calls: dict[str, list[dict[str, Any]]] = {
+        "model": [{"model": "other"}],
+        "sampling": [{"temperature": 0.5}, {"stop": ["."]}, {"extra_body": {"min_tokens": 9}}],
+        "budget": [{"max_tokens": 8}],
+    }
+    for kind, keywords in calls.items():
+        for given in keywords:
+            for call in (
+                lambda given=given: langchain.invoke(_message(unseen), **given),
+                lambda given=given: list(
+                    _openai(server).stream(_message(unseen), config=handled, **given)
+                ),
+                lambda given=given: llama.chat(asked, **given),
+            ):
+                with pytest.raises(NotCertified) as caught:
+                    call()
+                assert {kind} == set(caught.value.differences), given
+    model, tokenizer = local
+    for changed in ({"do_sample": True}, {"repetition_penalty": 1.3}, {"stop_strings": ["."]}):
+        with pytest.raises(NotCertified) as caught:
+            generate(model, tokenizer, _messages(unseen), stopping, **changed)
+        assert {"sampling"} == set(caught.value.differences)
+    assert [] == server.requests
+
+
+def test_the_model_behind_a_name_is_looked_at(certificate: Path, unseen: Run, local: Any) -> None:
+    """Weights that were changed, as by quantising them, are another model."""
+    model, tokenizer = local
+    stopping = AdaptiveStopping.load(certificate, risk=RISK)
+    other = copy.deepcopy(model).to(torch.bfloat16)
+    with pytest.raises(NotCertified, match="weights, quantisation or engine") as caught:
+        generate(other, tokenizer, _messages(unseen), stopping)
+    assert {"model"} == set(caught.value.differences)
+
+
+def test_the_criteria_take_a_certificate(certificate: Path, unseen: Run, local: Any) -> None:
+    """A batch in the user's own ``generate``: each row is held against it, and cut by it."""
+    model, tokenizer = local
+    stopping = AdaptiveStopping.load(certificate, risk=RISK)
+    criteria = AdaptiveStoppingCriteria(tokenizer, stopping, model=model, max_new_tokens=400)
+    ids = [*tokenizer(unseen.text, add_special_tokens=False)["input_ids"], 1]
+
+    def answers(messages: list[list[dict[str, str]]]) -> tuple[str, ...]:
+        inputs = tokenizer.apply_chat_template(
+            messages, add_generation_prompt=True, return_tensors="pt", return_dict=True
+        )
+        says = _Says(inputs["input_ids"].shape[1], ids)
+        model.generate(
+            **inputs,
+            max_new_tokens=400,
+            stopping_criteria=[criteria],
+            logits_processor=[says],
+        )
+        return tuple(row.text for row in criteria.completions)
+
+    (text,) = answers([_messages(unseen)])
+    assert unseen.text.startswith(text)
+    assert "learned" == criteria.completions[0].reason
+    with pytest.raises(NotCertified, match="template"):
+        answers([[{"role": "user", "content": "Tell me of rivers."}]])
+    for lacking in ({"max_new_tokens": 400}, {"model": model}):
+        with pytest.raises(ValueError, match="must be given for a certificate, got None"):
+            AdaptiveStoppingCriteria(tokenizer, stopping, **lacking)
+    short = AdaptiveStoppingCriteria(tokenizer, stopping, model=model, max_new_tokens=50)
+    criteria = short
+    with pytest.raises(NotCertified, match="the budget grants 50 tokens"):
+        answers([_messages(unseen)])
 
 
 def test_a_local_model_is_known_by_its_own_name(tmp_path: Path, local: Any) -> None:

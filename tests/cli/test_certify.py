@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from stopping_core.certificates import Certificate, FittedModel
-from stopping_core.cli.certify.run import Settings, _check_channel, measure, one_of_each_group
+from stopping_core.cli.certify.run import Settings, _check_channel, measure, one_of_each
 from stopping_core.cli.fit.recorded import family_hashes, read_recorded
 from stopping_core.completeness import default_check
 from stopping_core.metrics import GRADERS
@@ -45,7 +45,7 @@ def _drawn(folder: Path, certificate: Certificate) -> tuple[Run, ...]:
     runs = read_recorded([folder / "runs.parquet"], None).runs
     families = set(certificate.certified.families)
     unseen = [run for run in runs if family_hashes([run])[0] in families]
-    return one_of_each_group(unseen, certificate.certified.seed)
+    return one_of_each(unseen, "group", certificate.certified.seed)
 
 
 def test_the_figures_are_those_of_the_engine(folder: Path) -> None:
@@ -93,7 +93,9 @@ def test_ends_of_reasoning_are_not_certified(folder: Path, tmp_path: Path) -> No
     held = FittedModel.load(folder / "model.json")
     thinking = replace(held.model, channel="reasoning")
     recorded = read_recorded([folder / "runs.parquet"], None)
-    settings = Settings(tmp_path / "m.json", (), tmp_path / "c.json", (0.1,), 0.95, 0, None)
+    settings = Settings(
+        tmp_path / "m.json", (), tmp_path / "c.json", (0.1,), 0.95, "group", 0, None
+    )
     with pytest.raises(ValueError, match="ends the reasoning, which cannot be certified yet"):
         _check_channel(settings, replace(held, model=thinking), recorded)
 
@@ -123,11 +125,39 @@ def test_what_was_fitted_on_is_not_certified_on(folder: Path, tmp_path: Path) ->
 def test_one_run_of_each_group_is_drawn() -> None:
     """Each group has one, whatever the order of the runs; another seed draws others."""
     runs = list(certifiable(60).runs)
-    drawn = one_of_each_group(runs, 3)
+    drawn = one_of_each(runs, "group", 3)
     assert sorted({run.group for run in runs}) == sorted(run.group for run in drawn)
     random.Random(0).shuffle(runs)
-    assert drawn == one_of_each_group(runs, 3)
-    assert any(drawn != one_of_each_group(runs, seed) for seed in range(4, 8))
+    assert drawn == one_of_each(runs, "group", 3)
+    assert any(drawn != one_of_each(runs, "group", seed) for seed in range(4, 8))
+
+
+def test_families_may_be_what_is_drawn(folder: Path) -> None:
+    """Where passages of an article are alike: one run of each family, and so half as many."""
+    by_group, by_family = (
+        stopping(*_certify(folder, f"{unit}.json", "--unit", unit, "--risk", "0.2"))
+        for unit in ("group", "family")
+    )
+    assert (0, 0) == (by_group[0], by_family[0]), by_family
+    made = [Certificate.load(folder / f"{unit}.json").certified for unit in ("group", "family")]
+    assert made[0].runs == 2 * made[1].runs == 2 * len(made[1].families)
+    assert "one a family" in by_family[1]
+    runs = [replace(run, family="") for run in certifiable(60).runs]
+    assert one_of_each(runs, "family", 3) == one_of_each(runs, "group", 3)
+
+
+def test_a_passage_is_known_under_another_name(folder: Path, tmp_path: Path) -> None:
+    """The same passages in a file that names its families otherwise were fitted on as well."""
+    trace = certifiable()
+    renamed = [
+        replace(run, family=f"other {run.family}", group=f"other {run.group}") for run in trace.runs
+    ]
+    write_trace(tmp_path / "renamed.parquet", Trace(trace.header, tuple(renamed)))
+    files = folder / "model.json", tmp_path / "renamed.parquet"
+    code, printed = stopping("certify", *files, "--out", tmp_path / "c.json", "--risk", "0.2")
+    assert code == 0, printed
+    left_out = FittedModel.load(folder / "model.json").origin.runs
+    assert f"400 runs; {left_out} left out" in printed
 
 
 def test_runs_left_out_are_told(folder: Path) -> None:

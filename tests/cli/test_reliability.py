@@ -140,7 +140,7 @@ def _fitted_model(tmp_path: Path) -> FittedModel:
     assert model is not None
     write_trace(tmp_path / "runs.parquet", certifiable(8))
     scope = read_recorded([tmp_path / "runs.parquet"], None).scope
-    return FittedModel(model, (-4.0,), scope, Origin(("0" * 64,), ("0" * 16,), 160, 0))
+    return FittedModel(model, (-4.0,), scope, Origin(("0" * 64,), ("0" * 16,), ("1" * 16,), 160, 0))
 
 
 def test_a_fitted_model_on_runs_that_it_has_not_seen(tmp_path: Path) -> None:

@@ -16,8 +16,9 @@ from transformers import LlamaForCausalLM, PreTrainedTokenizerBase
 
 from tests.support.tiny_model import byte_tokenizer, rambling_model
 from transformers_stopping import load
+from transformers_stopping.fingerprints import fingerprint
 from transformers_stopping.probing import Prober
-from transformers_stopping.recording import Recorder, Recording, fingerprint
+from transformers_stopping.recording import Recorder, Recording
 
 CHAT = "{{ messages[0]['content'] }}"
 TEXTS = ["Why?", "What is it that you want to know of me?", "a", "Because.", "Why?"]

@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator, Mapping
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterator,
+    Generator,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from contextlib import AbstractContextManager, asynccontextmanager, closing, nullcontext
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -18,6 +25,7 @@ from langchain_stopping.messages import count_prompt, to_messages, to_whole_chun
 from langchain_stopping.reply import Reply, with_estimates
 from stopping_core import Call, Completion, Step
 from stopping_core.providers import LIMITS, Provider
+from stopping_core.sampling import sampling_of
 
 _TOOLS = frozenset({"functions", "tools"})
 _STRUCTURED = frozenset(
@@ -77,14 +85,32 @@ def settings_of(inner: BaseChatModel, kwargs: Mapping[str, Any]) -> dict[str, An
         inner: The model. Its fields count, its ``model_kwargs``, and the ``extra_body`` of either.
         kwargs: The keywords of the call.
     """
-    fields = {name: getattr(inner, name) for name in type(inner).model_fields}
-    more = fields.get("model_kwargs")
     settings: dict[str, Any] = {}
-    for given in (fields, more if isinstance(more, Mapping) else {}, kwargs):
+    for given in _given(inner, kwargs):
         body = given.get("extra_body")
         settings |= body if isinstance(body, Mapping) else {}
         settings |= {name: given[name] for name in _DECIDE & given.keys()}
     return settings
+
+
+def sampling_settings(
+    inner: BaseChatModel, stop: Sequence[str] | None, kwargs: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return what decides over the tokens of a call's answer: the model's own settings, the call's.
+
+    Args:
+        inner: The model.
+        stop: Stop sequences of the call.
+        kwargs: Its keywords.
+    """
+    return sampling_of(*_given(inner, kwargs), {"stop": stop})
+
+
+def _given(inner: BaseChatModel, kwargs: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Where settings stand, later ones before earlier ones: fields, ``model_kwargs``, keywords."""
+    fields = {name: getattr(inner, name) for name in type(inner).model_fields}
+    more = fields.get("model_kwargs")
+    return [fields, more if isinstance(more, Mapping) else {}, kwargs]
 
 
 def take_limit(

@@ -25,6 +25,7 @@ from langchain_stopping.calls import (
     has_own_form,
     is_structured,
     offers_tools,
+    sampling_settings,
     settings_of,
     take_limit,
 )
@@ -314,7 +315,8 @@ class AdaptiveChatModel(DelegatingChatModel):
             calls.messages,
             max_tokens=limit,
             profile=self.profile,
-            model=self._ls_model_name(calls.stop, calls.kwargs),
+            model=calls.kwargs.get("model") or self._ls_model_name(calls.stop, calls.kwargs),
+            sampling=sampling_settings(self.inner, calls.stop, calls.kwargs),
         )
         return Session(
             stopping,

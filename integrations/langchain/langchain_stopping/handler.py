@@ -42,6 +42,7 @@ from langchain_stopping.runs import (
 )
 from langchain_stopping.streams import Watched, aclose, close, find_in_task, find_streams, watch
 from stopping_core import AdaptiveStopping, Completion, GenerationStopped, Session, report
+from stopping_core.sampling import sampling_of
 
 logger = logging.getLogger(__name__)
 
@@ -175,8 +176,10 @@ class AdaptiveStopHandler(BaseCallbackHandler):
         if manager is not None:
             manager.add_handler(STREAMING, inherit=False)
         limit, _ = take_limit(params)
-        model = (kwargs.get("metadata") or {}).get("ls_model_name")
-        request = to_request(messages[0], max_tokens=limit, model=model)
+        named = (kwargs.get("metadata") or {}).get("ls_model_name")
+        model = params.get("model") or named
+        sampling = sampling_of(params.get("model_kwargs"), params)
+        request = to_request(messages[0], max_tokens=limit, model=model, sampling=sampling)
         session = Session(
             for_one_call(self.stopping),
             request,

@@ -52,8 +52,9 @@ def to_request(
     max_tokens: int | None = None,
     profile: Mapping[str, Any] | None = None,
     model: str | None = None,
+    sampling: Mapping[str, Any] | None = None,
 ) -> Request:
-    """Say what is known about a request: its texts, the last question, the model and its limits."""
+    """Say what is known about a request: its texts, the last question, the model, its settings."""
     asked = [message for message in messages if isinstance(message, HumanMessage)]
     known = profile or {}
     return Request(
@@ -63,6 +64,7 @@ def to_request(
         max_output_tokens=known.get("max_output_tokens") or None,
         context_window=known.get("max_input_tokens") or None,
         model=model or "",
+        sampling=sampling or {},
     )
 
 

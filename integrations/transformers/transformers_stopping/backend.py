@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from transformers import (
     DynamicCache,
+    GenerationConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
     StoppingCriteriaList,
@@ -16,6 +17,7 @@ from transformers import (
 )
 
 from stopping_core import Call, Step, Usage
+from stopping_core.sampling import NAMES, sampling_of
 from transformers_stopping.detokenize import Detokenizer
 from transformers_stopping.loop import Loop, Token
 from transformers_stopping.prompts import Prompt, RenderedPrompt, token_set
@@ -65,6 +67,9 @@ class TransformersBackend:
             ``generation_config`` and so on. A call's own limit on tokens goes before theirs. A
             ``max_length`` is taken less the prompt; the lesser of it and ``max_new_tokens`` holds.
 
+    Attributes:
+        sampling: Settings of the sampler, as the session's request names them.
+
     Raises:
         ValueError: The prompt is empty or neither a text nor messages, or leaves no room below
             ``max_length``; an argument is one that this class sets itself; or what is asked for is
@@ -97,6 +102,7 @@ class TransformersBackend:
         self.prompt = RenderedPrompt(tokenizer, prompt)
         if by_caller and self.config.max_length is not None:
             self._limit_length(self.config.max_length)
+        self.sampling = sampling_of_config(self.config)
         self._criteria = list(self._model_kwargs.pop("stopping_criteria", None) or ())
         if self.config.stop_strings:
             self._criteria.append(StopStringCriteria(tokenizer, self.config.stop_strings))
@@ -238,6 +244,13 @@ class _Run:
                 self.cache = None
                 return 0
         return len(self.ids) - 1
+
+
+def sampling_of_config(config: GenerationConfig) -> dict[str, Any]:
+    """Name the settings of the sampler; without sampling the temperature is 0."""
+    named = sampling_of({name: getattr(config, name, None) for name in NAMES})
+    named["temperature"] = (config.temperature or 1.0) if config.do_sample else 0.0
+    return named
 
 
 def _ahead(text: str, call: Call) -> str | None:

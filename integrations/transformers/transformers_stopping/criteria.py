@@ -9,11 +9,19 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-from transformers import GenerationConfig, PreTrainedTokenizerBase, StoppingCriteria
+from transformers import (
+    GenerationConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    StoppingCriteria,
+)
 
 from stopping_core import AdaptiveStopping, Completion, Ledger, Request, Session, Step, Usage
+from transformers_stopping.backend import sampling_of_config
 from transformers_stopping.confidence import UNKNOWN, Confidence, confidence
 from transformers_stopping.detokenize import Detokenizer
+from transformers_stopping.fingerprints import known_fingerprint
+from transformers_stopping.loading import model_name
 from transformers_stopping.prompts import token_set
 
 
@@ -45,18 +53,22 @@ class AdaptiveStoppingCriteria(StoppingCriteria):
         prompt_length: Width of the prompt, padding included, tokens. None infers it from the first
             call, which holds one token more; assisted decoding needs it said. A prompt that is
             given as ``inputs_embeds`` is not seen here, and its length not known.
-        requests: What is known about the requests: one for all rows, or one for each prompt. None
-            takes the decoded prompt.
+        requests: What is known about the requests: one for all rows, or one for each prompt. What
+            they leave open of prompt, model and sampling is filled in.
         max_new_tokens: As given to ``generate``, where an estimate is wanted of what a stop saved.
         eos_token_id: Tokens that end a row. None takes those of ``generation_config``, or else the
             tokenizer's.
-        generation_config: As ``generate`` goes by, mostly ``model.generation_config``: a model may
-            have more ends, and another token to pad with, than its tokenizer knows.
+        generation_config: As ``generate`` goes by. None takes ``model``'s own: a model may have
+            more ends, and another token to pad with, than its tokenizer knows.
+        model: The model, for a ``stopping`` with a certificate: requests are held against it by
+            name, weights and sampling. Keywords given to ``generate`` beside its configuration are
+            not seen here.
         top_logprobs: How many of the largest logprobs the policy may read, >= 0.
         clock: Seconds, monotonic.
 
     Raises:
-        ValueError: A number is out of its interval.
+        ValueError: A number is out of its interval, or a certificate lacks what it is held
+            against.
     """
 
     def __init__(
@@ -69,6 +81,7 @@ class AdaptiveStoppingCriteria(StoppingCriteria):
         max_new_tokens: int | None = None,
         eos_token_id: int | Sequence[int] | None = None,
         generation_config: GenerationConfig | None = None,
+        model: PreTrainedModel | None = None,
         top_logprobs: int = 20,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -79,6 +92,9 @@ class AdaptiveStoppingCriteria(StoppingCriteria):
         ):
             if value is not None and value < least:
                 raise ValueError(f"{name} must be >= {least}, got {value}")
+        for needed, given in (("model", model), ("max_new_tokens", max_new_tokens)):
+            if stopping.certificate is not None and stopping.mode != "off" and given is None:
+                raise ValueError(f"{needed} must be given for a certificate, got None")
         self.stopping = stopping
         self._tokenizer = tokenizer
         self._given_length = prompt_length
@@ -86,6 +102,14 @@ class AdaptiveStoppingCriteria(StoppingCriteria):
         self._limit = max_new_tokens
         self._top = top_logprobs
         self._clock = clock
+        generation_config = generation_config or getattr(model, "generation_config", None)
+        self._known = Request()
+        if model is not None and stopping.certificate is not None:
+            self._known = Request(
+                model=model_name(model),
+                model_fingerprint=known_fingerprint(model, tokenizer),
+                sampling=sampling_of_config(generation_config or model.generation_config),
+            )
         eos_of_model = getattr(generation_config, "eos_token_id", None)
         pad_of_model = getattr(generation_config, "pad_token_id", None)
         eos = next(
@@ -196,10 +220,17 @@ class AdaptiveStoppingCriteria(StoppingCriteria):
                 raise ValueError(f"requests must be one for each of {rows} rows, got {len(given)}")
             request = given[index * len(given) // rows]
         else:
-            request = Request(
-                prompt=str(self._tokenizer.decode(prompt, skip_special_tokens=True)),
-                prompt_tokens=len(prompt) or None,
-            )
+            request = Request()
+        # A certificate knows the prompt by what stands around it, special tokens too.
+        bare = self.stopping.certificate is None
+        request = replace(
+            request,
+            prompt=request.prompt or str(self._tokenizer.decode(prompt, skip_special_tokens=bare)),
+            prompt_tokens=request.prompt_tokens or len(prompt) or None,
+            model=request.model or self._known.model,
+            model_fingerprint=request.model_fingerprint or self._known.model_fingerprint,
+            sampling=request.sampling or self._known.sampling,
+        )
         return _Row(
             self.stopping,
             request,

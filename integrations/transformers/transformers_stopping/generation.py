@@ -12,6 +12,7 @@ from stopping_core import AdaptiveStopping, Completion, Emission, Request, Sessi
 from stopping_core import run as run_session
 from stopping_core import stream as stream_session
 from transformers_stopping.backend import TransformersBackend
+from transformers_stopping.fingerprints import known_fingerprint
 from transformers_stopping.loading import model_name
 from transformers_stopping.prompts import Prompt
 
@@ -52,7 +53,8 @@ def generate(
         'The capital of France is Paris.'
     """
     backend = TransformersBackend(model, tokenizer, prompt, **kwargs)
-    return run_session(Session(stopping, _complete(request, model, backend)), backend)
+    known = _complete(request, model, tokenizer, backend, stopping)
+    return run_session(Session(stopping, known), backend)
 
 
 def stream(
@@ -70,14 +72,22 @@ def stream(
     Arguments and errors as in :func:`generate`; the completion is the generator's value.
     """
     backend = TransformersBackend(model, tokenizer, prompt, **kwargs)
-    session = Session(stopping, _complete(request, model, backend), streaming=True)
+    known = _complete(request, model, tokenizer, backend, stopping)
+    session = Session(stopping, known, streaming=True)
     return stream_session(session, backend)
 
 
 def _complete(
-    request: Request | None, model: PreTrainedModel, backend: TransformersBackend
+    request: Request | None,
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    backend: TransformersBackend,
+    stopping: AdaptiveStopping,
 ) -> Request:
-    """Fill in what the request leaves open and the model or the prompt can tell."""
+    """Fill in what the request leaves open and the model or the prompt can tell.
+
+    The weights are only read where there is a certificate to hold them against.
+    """
     request = request if request is not None else Request()
     window = getattr(model.config.get_text_config(), "max_position_embeddings", None)
     return replace(
@@ -88,4 +98,7 @@ def _complete(
         max_tokens=request.max_tokens or backend.config.max_new_tokens,
         context_window=request.context_window or window,
         model=request.model or model_name(model),
+        model_fingerprint=request.model_fingerprint
+        or ("" if stopping.certificate is None else known_fingerprint(model, tokenizer)),
+        sampling=request.sampling or backend.sampling,
     )

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -194,37 +192,3 @@ class Recorder:
             end_probability=column("end_probability") if self.ends else None,
             seconds=np.array(row.seconds, np.float32),
         )
-
-
-def fingerprint(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> str:
-    """What tells this model from others: 16 hex digits of a SHA-256.
-
-    Over the weights as they are in memory, with their type, the configuration, the tokens that end
-    a text, the whole tokenizer and the chat template; where they came from and which version saved
-    them is left out.
-    """
-    digest = hashlib.sha256(b"transformers")
-    config = model.config.to_dict()
-    for name in ("_name_or_path", "transformers_version", "dtype", "torch_dtype"):
-        config.pop(name, None)
-    generation = model.generation_config
-    ends = sorted(token_set(None if generation is None else generation.eos_token_id))
-    template = [str(tokenizer.chat_template), tokenizer.special_tokens_map]
-    for part in (config, ends, _rules(tokenizer), template):
-        digest.update(json.dumps(part, sort_keys=True, default=str).encode())
-    for name, weights in sorted(model.state_dict().items()):
-        digest.update(f"{name} {weights.dtype} {tuple(weights.shape)}".encode())
-        digest.update(weights.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
-    return digest.hexdigest()[:16]
-
-
-def _rules(tokenizer: PreTrainedTokenizerBase) -> Any:
-    """All that decides how a tokenizer cuts a text: its vocabulary, normaliser, merges and so on.
-
-    Padding and truncation are left out: they are of the last call, not of the tokenizer.
-    """
-    backend = getattr(tokenizer, "backend_tokenizer", None)
-    if backend is None:  # written in Python: its rules are its class
-        return [type(tokenizer).__name__, tokenizer.get_vocab()]
-    rules = json.loads(backend.to_str())
-    return {name: rule for name, rule in rules.items() if name not in ("padding", "truncation")}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -22,13 +22,20 @@ def certify(
     confidence: Annotated[
         float, typer.Option(help="That all certified levels hold, in (0, 1).")
     ] = 0.95,
-    seed: Annotated[int, typer.Option(min=0, help="Of the run drawn from each group.")] = 0,
+    unit: Annotated[
+        Literal["group", "family"],
+        typer.Option(
+            help="What is drawn independently: passages (group), or whole articles (family), where "
+            "the passages of one are alike."
+        ),
+    ] = "group",
+    seed: Annotated[int, typer.Option(min=0, help="Of the run drawn from each unit.")] = 0,
     template: Annotated[str | None, typer.Option(help=TEMPLATE)] = None,
 ) -> None:
     """Prove how much a learned policy loses at most, or say how many runs that would take.
 
-    Only runs of families that the fit has not seen are looked at, and of each group (what shares
-    a passage) one run, drawn before anything is known of it. A run is lost where the full answer
+    Only runs of families and passages that the fit has not seen are looked at, and of each unit one
+    run, drawn before anything is known of it. A run is lost where the full answer
     is right and the cut one is not. The model's thresholds are tested from careful to aggressive
     (Learn then Test), all levels of risk under one confidence.
 
@@ -38,7 +45,9 @@ def certify(
     with told("certify", extra="certify"):
         from stopping_core.cli.certify.run import Settings, run
 
-        certified = run(Settings(model, tuple(traces), out, levels, confidence, seed, template))
+        certified = run(
+            Settings(model, tuple(traces), out, levels, confidence, unit, seed, template)
+        )
     if not certified:
         raise typer.Exit(1)
 

@@ -6,6 +6,7 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,11 +16,12 @@ from rich.markup import escape
 from rich.table import Table
 
 from stopping_core.calibration.risk_control import RiskLevel, control_risk
-from stopping_core.certificates import Certificate, CertifiedLevel, FittedModel, Origin
+from stopping_core.certificates import Certificate, CertifiedLevel, FittedModel
 from stopping_core.cli.fit.recorded import (
     Recorded,
     family_hash,
-    family_hashes,
+    origin_of,
+    passage_hash,
     read_recorded,
 )
 from stopping_core.completeness import default_check
@@ -28,6 +30,9 @@ from stopping_core.traces.columns import Columns
 from stopping_core.traces.graded import Graded
 from stopping_core.traces.run import Run
 from stopping_core.traces.sweep import cut
+
+Unit: TypeAlias = Literal["group", "family"]
+"""What is taken to be drawn independently of each other."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +44,7 @@ class Settings:
     out: Path
     levels: tuple[float, ...]
     confidence: float
+    unit: Unit
     seed: int
     template: str | None
 
@@ -71,14 +77,14 @@ def run(settings: Settings) -> bool:
     recorded = read_recorded(settings.traces, settings.template)
     _check_channel(settings, fitted, recorded)
     unseen = _unseen(settings, fitted, recorded.runs)
-    runs = one_of_each_group(unseen, settings.seed)
+    runs = one_of_each(unseen, settings.unit, settings.seed)
     with console.status(f"Testing {len(fitted.path)} thresholds on {len(runs)} runs"):
         tested = measure(runs, recorded, fitted)
         delta = 1 - settings.confidence
         proven = control_risk(tested.lost, settings.levels, delta=delta)
     levels = tuple(_level(one, tested, fitted.path) for one in proven if one.setting is not None)
-    origin = Origin(recorded.digests, family_hashes(runs), len(runs), settings.seed)
-    told = _told(fitted, recorded, unseen, runs)
+    origin = origin_of(recorded, runs, settings.seed)
+    told = _told(fitted, recorded, unseen, runs, settings.unit)
     console.print(told, markup=False, highlight=False, soft_wrap=True)
     console.print(_table(proven, tested, fitted.path, settings.confidence))
     if not levels:
@@ -93,17 +99,21 @@ def run(settings: Settings) -> bool:
     return True
 
 
-def one_of_each_group(runs: Sequence[Run], seed: int) -> tuple[Run, ...]:
-    """Draw one run of each group, which are independent of each other as the runs are not.
+def one_of_each(runs: Sequence[Run], unit: Unit, seed: int) -> tuple[Run, ...]:
+    """Draw one run of each unit, which are independent of each other as the runs are not.
 
     Args:
         runs: The runs; their order has no effect.
+        unit: ``"group"``, a passage with its questions, or ``"family"``, an article with all of its
+            passages. Where runs have none, it is the next smaller one.
         seed: Of the draw.
     """
     groups: dict[tuple[str, str], list[Run]] = {}
     for one in sorted(runs, key=lambda run: (run.question_id, run.sample)):
-        kind = ("group", one.group) if one.group else ("question", one.question_id)
-        groups.setdefault(kind, []).append(one)
+        kinds = [("group", one.group), ("question", one.question_id)]
+        if unit == "family":
+            kinds.insert(0, ("family", one.family))
+        groups.setdefault(next(kind for kind in kinds if kind[1]), []).append(one)
     rng = random.Random(seed)
     return tuple(rng.choice(groups[name]) for name in sorted(groups))
 
@@ -143,8 +153,12 @@ def _check_channel(settings: Settings, fitted: FittedModel, recorded: Recorded) 
 
 
 def _unseen(settings: Settings, fitted: FittedModel, runs: Sequence[Run]) -> list[Run]:
-    seen = set(fitted.origin.families)
-    unseen = [run for run in runs if family_hash(run) not in seen]
+    families, passages = set(fitted.origin.families), set(fitted.origin.passages)
+    unseen = [
+        run
+        for run in runs
+        if family_hash(run) not in families and passage_hash(run) not in passages
+    ]
     if not unseen:
         raise ValueError(
             f"traces must hold runs of families that {settings.model} was not fitted on, got "
@@ -166,12 +180,16 @@ def _level(proven: RiskLevel, tested: Tested, path: Sequence[float]) -> Certifie
 
 
 def _told(
-    fitted: FittedModel, recorded: Recorded, unseen: Sequence[Run], runs: Sequence[Run]
+    fitted: FittedModel,
+    recorded: Recorded,
+    unseen: Sequence[Run],
+    runs: Sequence[Run],
+    unit: Unit,
 ) -> str:
     left_out = len(recorded.runs) - len(unseen)
     lines = [
-        f"{len(recorded.runs)} runs; {left_out} left out: the fit has seen their families. Of the "
-        f"others one a group, drawn beforehand: {len(runs)}."
+        f"{len(recorded.runs)} runs; {left_out} left out: the fit has seen their families or "
+        f"passages. Of the others one a {unit}, drawn beforehand: {len(runs)}."
     ]
     for name in ("model_fingerprint", "template"):
         if getattr(fitted.scope, name) != getattr(recorded.scope, name):

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from stopping_core.certificates import Scope
+from stopping_core.certificates import Origin, Scope
 from stopping_core.cli.bench.sweeping import channel_of, every_of
 from stopping_core.policies.learned import LearnedStopping
 from stopping_core.questions import Question
@@ -64,6 +64,21 @@ def family_hash(run: Run) -> str:
     kinds = (("family", run.family), ("group", run.group), ("question", run.question_id))
     kind, name = next(one for one in kinds if one[1])
     return hashlib.sha256(f"{kind}:{name}".encode()).hexdigest()[:16]
+
+
+def passage_hash(run: Run) -> str:
+    """Name what a run was asked about, whatever its file calls it: 16 hex digits.
+
+    The words of the context, or of the question where there is no context.
+    """
+    about = " ".join((run.context or run.question).casefold().split())
+    return hashlib.sha256(f"passage:{about}".encode()).hexdigest()[:16]
+
+
+def origin_of(recorded: Recorded, runs: Sequence[Run], seed: int) -> Origin:
+    """Say where figures come from that were made of some of the recorded runs."""
+    passages = tuple(sorted(set(map(passage_hash, runs))))
+    return Origin(recorded.digests, family_hashes(runs), passages, len(runs), seed)
 
 
 def family_hashes(runs: Sequence[Run]) -> tuple[str, ...]:
@@ -131,4 +146,6 @@ def _scope(trace: Trace, template: Template, frame: tuple[str, str] | None) -> S
         reasoning_tags=header.reasoning_tags,
         every=every_of(trace),
         look_every=LearnedStopping(0.0).every,
+        temperature=header.temperature,
+        max_tokens=header.max_tokens,
     )

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 from rich.console import Console
 
-from stopping_core.certificates import FittedModel, Origin
+from stopping_core.certificates import FittedModel
 from stopping_core.cli.fit.path import Fitting
-from stopping_core.cli.fit.recorded import Recorded, family_hashes, read_recorded
+from stopping_core.cli.fit.recorded import Recorded, family_hashes, origin_of, read_recorded
 from stopping_core.policies.learned import LearnedStopping
 from stopping_core.policies.learned.loss_model import Tier
 from stopping_core.traces.columns import Columns
@@ -59,7 +59,7 @@ def run(settings: Settings) -> None:
     if model is None:
         raise ValueError(f"model must be fitted, got None: {rule!r}")
     families = family_hashes(runs)
-    origin = Origin(recorded.digests, families, len(runs), settings.seed)
+    origin = origin_of(recorded, runs, settings.seed)
     FittedModel(model, path, scope, origin).write(settings.out)
     everything = len(family_hashes(recorded.runs))
     console.print(

@@ -13,9 +13,10 @@ from stopping_core.traces.journal import Key
 from stopping_core.traces.run import Run
 from stopping_core.types import Probe
 from transformers_stopping import load
+from transformers_stopping.fingerprints import fingerprint
 from transformers_stopping.probing import Prober
 from transformers_stopping.prompts import RenderedPrompt
-from transformers_stopping.recording import Recorder, Recording, fingerprint
+from transformers_stopping.recording import Recorder, Recording
 
 _log = logging.getLogger(__name__)
 

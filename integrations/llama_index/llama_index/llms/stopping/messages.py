@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
 from llama_index.core.base.llms.types import (
@@ -28,7 +28,13 @@ _COUNTS = ("usage", "prompt_tokens", "completion_tokens", "total_tokens")
 
 
 def to_request(
-    asked: Asked, *, metadata: LLMMetadata, tokenizer: Any = None, max_tokens: int | None = None
+    asked: Asked,
+    *,
+    metadata: LLMMetadata,
+    tokenizer: Any = None,
+    max_tokens: int | None = None,
+    model: str | None = None,
+    sampling: Mapping[str, Any] | None = None,
 ) -> Request:
     """Say what is known about a request before its first token.
 
@@ -40,6 +46,8 @@ def to_request(
         tokenizer: The inner LLM's, where it has one with ``encode``; a mere name is none. Without
             it the length of the prompt is unknown. The tokens of a chat template are not counted.
         max_tokens: The caller's own limit, tokens.
+        model: The caller's own model, where it is not the LLM's.
+        sampling: Settings of the sampler, by :func:`~stopping_core.sampling.sampling_of`.
     """
     if isinstance(asked, str):
         prompt = question = asked
@@ -56,7 +64,8 @@ def to_request(
         prompt_tokens=tokens,
         max_tokens=max_tokens,
         context_window=metadata.context_window if fits else None,
-        model=metadata.model_name,
+        model=model or metadata.model_name,
+        sampling=sampling or {},
     )
 
 

@@ -17,6 +17,7 @@ from llama_index.llms.stopping.reader import Reader, Response
 from llama_index.llms.stopping.tools import offers_tools, settings_of
 from llama_index.llms.stopping.transport import ahanging_up, hanging_up
 from stopping_core.providers import LIMITS, Provider
+from stopping_core.sampling import NAMES, sampling_of
 from stopping_core.types import Call, Request, Step
 
 logger = logging.getLogger(__name__)
@@ -75,6 +76,8 @@ class Source:
             metadata=llm.metadata,
             tokenizer=_tokenizer(llm),
             max_tokens=self._limit,
+            model=self._kwargs.get("model"),
+            sampling=_sampling(llm, self._kwargs),
         )
 
     @property
@@ -188,6 +191,12 @@ class Source:
 
 
 _tokenizers: dict[str, Any] = {}  # by name, for an LLM loads a named one anew at each look
+
+
+def _sampling(llm: LLM, kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """The sampler's settings: the LLM's own, and before them what goes with every call."""
+    own = {name: getattr(llm, name, None) for name in NAMES}
+    return sampling_of(own, kwargs, settings_of(llm))
 
 
 def _tokenizer(llm: LLM) -> Any:

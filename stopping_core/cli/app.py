@@ -17,6 +17,7 @@ from stopping_core.cli.demo.command import demo
 from stopping_core.cli.doctor.command import doctor
 from stopping_core.cli.fit.command import fit
 from stopping_core.cli.record.command import record
+from stopping_core.cli.tune.command import tune
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -25,7 +26,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Stop a generation when its answer is done, check it, continue it when it is not.",
 )
-for command in (demo, doctor, record, replay, bench, fit, certify):
+for command in (demo, doctor, record, replay, bench, tune, fit, certify):
     app.command()(command)
 
 

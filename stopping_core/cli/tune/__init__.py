@@ -1,0 +1,1 @@
+"""``stopping tune``: settings are searched for, tokens saved against right answers lost."""

@@ -1,0 +1,125 @@
+"""The picture: the front on the half that was searched, and what it is worth on the other."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from stopping_core.cli.bench.choose import front
+from stopping_core.cli.tune.front import Member
+from stopping_core.cli.tune.search import Trial
+
+_TUNED = "#0072b2"
+_REPORTED = "#d55e00"
+_CLOUD = "0.72"
+_LEAST = 5.0  # points of loss that are shown at least
+_MOST = 15.0  # and at most, unless the front begins beyond
+
+
+def draw(title: str, tried: Sequence[Trial], found: Sequence[Member], path: Path) -> None:
+    """Draw one PNG.
+
+    Args:
+        title: What was searched.
+        tried: All settings.
+        found: Those of the front, from safe to cheap.
+        path: Where to write it.
+    """
+    figure = Figure(figsize=(8.4, 6.0), layout="constrained")
+    axes = figure.subplots()
+    widest = _widest(found)
+    shown = [one for one in tried if one.lost <= widest]
+    axes.plot(
+        [one.lost for one in shown],
+        [one.saving for one in shown],
+        linestyle="none",
+        marker="o",
+        markersize=3.5,
+        markeredgewidth=0,
+        color=_CLOUD,
+        label="all trials, tuned half",
+        zorder=1,
+    )
+    _pairs(axes, found)
+    tuned = [(one.trial.lost, one.trial.saving) for one in found]
+    _line(axes, tuned, _TUNED, "front, tuned half: optimistic", "o-")
+    points = [one.reported.point for one in found if one.reported is not None]
+    best = [(points[number].lost, points[number].saving) for number in front(points)]
+    _line(axes, best, _REPORTED, "the same settings, reported half", "-")
+    _reported(axes, found)
+    top = max([20.0, *(y for x, y in tuned if x <= widest), *(p.saving for p in points)])
+    bottom = min([0.0, *(p.saving for p in points if p.lost <= widest)])
+    axes.set_xlim(-0.02 * widest, widest)
+    axes.set_ylim(bottom - 0.02 * top, min(102.0, 1.06 * top))
+    axes.yaxis.set_major_formatter(lambda y, _: f"{y:.0f}%")
+    axes.set_ylabel("tokens saved, probes paid")
+    axes.set_xlabel(_beyond(tried, widest))
+    axes.spines[["top", "right"]].set_visible(False)
+    wrapped = "\n".join(textwrap.wrap(title, 90))
+    axes.set_title(wrapped, fontsize=11, loc="left", parse_math=False)
+    axes.legend(loc="lower right", frameon=False)
+    figure.savefig(path, dpi=140)
+
+
+def _widest(found: Sequence[Member]) -> float:
+    """The largest loss that is shown: past it nobody wants to stop."""
+    lost = [one.trial.lost for one in found]
+    lost += [one.reported.point.lost for one in found if one.reported is not None]
+    runs = min((one.reported.point.n for one in found if one.reported is not None), default=0)
+    least = max(_LEAST, 1.2 * min(lost), 220 / runs if runs else 0.0)
+    return min(105.0, max(least, min(_MOST, 1.05 * max(lost))))
+
+
+def _line(
+    axes: Axes, points: Sequence[tuple[float, float]], color: str, label: str, style: str
+) -> None:
+    axes.plot(
+        [x for x, _ in points],
+        [y for _, y in points],
+        style,
+        color=color,
+        linewidth=2.0,
+        markersize=5.5,
+        label=label,
+        zorder=3,
+    )
+
+
+def _pairs(axes: Axes, found: Sequence[Member]) -> None:
+    """Join what one setting does on both halves."""
+    for one in found:
+        if one.reported is not None:
+            point = one.reported.point
+            axes.plot(
+                [one.trial.lost, point.lost],
+                [one.trial.saving, point.saving],
+                color="0.55",
+                linewidth=0.8,
+                linestyle=":",
+                zorder=2,
+            )
+
+
+def _reported(axes: Axes, found: Sequence[Member]) -> None:
+    """Mark each setting on the reported half, with its intervals where there are any."""
+    for one in found:
+        if one.reported is None:
+            continue
+        point, intervals = one.reported.point, one.reported.intervals
+        if intervals is not None:
+            (x0, x1), (y0, y1) = intervals["lost"], intervals["saving"]
+            bar: dict[str, Any] = {"color": _REPORTED, "linewidth": 0.9, "alpha": 0.35, "zorder": 2}
+            axes.plot([x0, x1], [point.saving] * 2, **bar)
+            axes.plot([point.lost] * 2, [y0, y1], **bar)
+        axes.plot(point.lost, point.saving, "o", color=_REPORTED, markersize=5.5, zorder=4)
+
+
+def _beyond(tried: Sequence[Trial], widest: float) -> str:
+    said = "right answers lost, points of all runs"
+    beyond = sum(one.lost > widest for one in tried)
+    return f"{said}\n{beyond} of {len(tried)} trials lose more than is shown" if beyond else said

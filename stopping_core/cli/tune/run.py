@@ -1,0 +1,205 @@
+"""Search settings on one half of the runs, report on the other, and write what came of it."""
+
+from __future__ import annotations
+
+import json
+import math
+import platform
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from stopping_core.cli.bench.sweeping import channel_of, every_of
+from stopping_core.cli.bench.table import FEWEST
+from stopping_core.cli.tune.front import Member, as_json, members, table
+from stopping_core.cli.tune.half import Reported, Searched
+from stopping_core.cli.tune.picture import draw
+from stopping_core.cli.tune.runs import RESAMPLES, Recorded, deal, read
+from stopping_core.cli.tune.search import SAMPLER, Search, Trial, address
+from stopping_core.cli.tune.space import DEFAULT, DefaultSpace, named
+
+if TYPE_CHECKING:
+    from stopping_core.cli.tune.space import Space
+
+VERSION = 1
+"""Of the layout of ``front.json``."""
+
+_DECIDING = ("numpy", "optuna", "pyarrow", "scikit-learn", "stopping-core")
+_HONEST = (
+    "The tuned half chose these settings: its figures are optimistic. The reported half had no "
+    "part in that, until a setting is picked by it. Neither proves anything about the next "
+    "answers: a bound that holds is what stopping certify gives."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What the command line was told; see ``stopping tune --help``."""
+
+    traces: tuple[Path, ...]
+    out: Path
+    trials: int
+    seed: int
+    space: str | None
+    storage: str | None
+    timeout: float | None
+
+
+def run(settings: Settings) -> None:
+    """Search, or go on with a search, and report.
+
+    Raises:
+        ValueError: A setting, a file or the database is not what it should be, or no setting
+            could be tried.
+        OSError: A file cannot be read, or the folder not be written.
+        ImportError: A package is not installed.
+    """
+    console = Console()
+    _check(settings)
+    recorded = read(settings.traces)
+    searched_runs, reported_runs = deal(recorded.trace, settings.seed)
+    searched, reported = Searched(searched_runs), Reported(reported_runs)
+    space: Space = DefaultSpace(searched_runs.trace)
+    if settings.space is not None:
+        space = named(settings.space)
+    settings.out.mkdir(parents=True, exist_ok=True)
+    with _search(settings, recorded) as search:
+        _go_on(console, settings, search, space, searched)
+        tried, refused = search.tried, search.refused
+        counts = {
+            "trials": search.finished,
+            "tried": len(tried),
+            "refused": len(refused),
+            "interrupted": search.interrupted,
+        }
+    if not tried:
+        why = f": {refused[0]}" if refused else ": --timeout was over before the first"
+        raise ValueError(f"trials must hold one that could be tried, got none{why}")
+    with console.status("Reporting on the other half"):
+        found = members(tried, space, searched, reported)
+    _write(settings, recorded, searched, reported, counts, tried, refused, found)
+    _show(console, searched, reported, counts, refused, found)
+    wrote = f"Wrote front.json and front.png to {settings.out}."
+    console.print(wrote, markup=False, highlight=False, soft_wrap=True)
+
+
+def _check(settings: Settings) -> None:
+    if settings.trials < 1:
+        raise ValueError(f"--trials must be >= 1, got {settings.trials}")
+    if settings.seed < 0:
+        raise ValueError(f"--seed must be >= 0, got {settings.seed}")
+    seconds = settings.timeout
+    if seconds is not None and not (math.isfinite(seconds) and seconds > 0):
+        raise ValueError(f"--timeout must be in (0, inf), seconds, got {seconds}")
+    if settings.out.exists() and not settings.out.is_dir():
+        raise NotADirectoryError(f"--out must be a folder, got the file {settings.out}")
+
+
+def _search(settings: Settings, recorded: Recorded) -> Search:
+    url = address(settings.out / "tune.db") if settings.storage is None else settings.storage
+    held = {
+        "traces": sorted(digest[:16] for digest in recorded.digests.values()),
+        "--seed": settings.seed,
+        "--space": settings.space or DEFAULT,
+    }
+    return Search(url, settings.out / ".tune.lock", held, settings.seed)
+
+
+def _go_on(
+    console: Console, settings: Settings, search: Search, space: Space, searched: Searched
+) -> None:
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    with Progress(*columns, TimeElapsedColumn(), console=console) as progress:
+        total = max(settings.trials, search.finished)
+        task = progress.add_task("trials", total=total, completed=search.finished)
+        advance = partial(progress.advance, task)
+        search.go_on(space, searched.point, settings.trials, settings.timeout, advance)
+
+
+def _show(
+    console: Console,
+    searched: Searched,
+    reported: Reported,
+    counts: dict[str, int],
+    refused: Sequence[str],
+    found: Sequence[Member],
+) -> None:
+    say = partial(console.print, markup=False, highlight=False, soft_wrap=True)
+    say(
+        f"{counts['tried']} settings tried on {_half(searched)}; the front is reported on "
+        f"{_half(reported)}."
+    )
+    for why, times in Counter(refused).most_common(1):
+        others = "" if times == len(refused) else f", and {len(refused) - times} for other reasons"
+        say(f"{len(refused)} more could not be tried, {times} as: {why}{others}.")
+    if found:
+        console.print(table(found))
+        say("saved: % of tokens, probes paid; lost: right answers, points of all runs.")
+    else:
+        say("No setting saves anything.")
+    if reported.dealt.families < FEWEST:
+        say(
+            f"{reported.dealt.families} reported families: read nothing into this; intervals are "
+            f"given from {FEWEST} on."
+        )
+    say(_HONEST)
+
+
+def _half(half: Searched | Reported) -> str:
+    dealt = half.dealt
+    return f"{len(dealt.trace.runs)} runs ({dealt.families} families, {half.right} right in full)"
+
+
+def _write(
+    settings: Settings,
+    recorded: Recorded,
+    searched: Searched,
+    reported: Reported,
+    counts: dict[str, int],
+    tried: Sequence[Trial],
+    refused: Sequence[str],
+    found: Sequence[Member],
+) -> None:
+    header = recorded.trace.header
+    runs, families = len(searched.dealt.trace.runs), reported.dealt.families
+    content: dict[str, Any] = {
+        "version": VERSION,
+        "unit": "percent: of the full runs' tokens (saving), of the runs (all else)",
+        "about": _HONEST,
+        "files": [{"file": f, "sha256": digest} for f, digest in recorded.digests.items()],
+        "model": header.model,
+        "template": header.template,
+        "channel": channel_of(recorded.trace),
+        "every": every_of(recorded.trace),
+        "seed": settings.seed,
+        "space": settings.space or DEFAULT,
+        "sampler": SAMPLER,
+        "counts": counts,
+        "refused": dict(Counter(refused)),
+        "tuned": _facts(searched),
+        "reported": _facts(reported),
+        "folds": len(searched.dealt.folds),
+        "bootstrap": {"resamples": RESAMPLES, "confidence": 0.95, "by": "family"},
+        "versions": {"python": platform.python_version(), **{n: version(n) for n in _DECIDING}},
+        "front": [as_json(one, runs, families) for one in found],
+        "trials": [
+            {"trial": one.number, "saving": round(one.saving, 3), "lost": round(one.lost, 3)}
+            for one in tried
+        ],
+    }
+    text = json.dumps(content, indent=1, allow_nan=False)
+    (settings.out / "front.json").write_text(text + "\n", "utf-8")
+    title = f"{header.model}, {header.template}: {counts['tried']} settings"
+    draw(title, tried, found, settings.out / "front.png")
+
+
+def _facts(half: Searched | Reported) -> dict[str, int]:
+    dealt = half.dealt
+    return {"n": len(dealt.trace.runs), "families": dealt.families, "right": half.right}

@@ -1,0 +1,271 @@
+"""The search itself: trials that are kept in a database, and go on where they were left."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+import filelock
+import numpy as np
+import optuna
+import sqlalchemy
+from optuna.exceptions import ExperimentalWarning, StorageInternalError
+from optuna.samplers import TPESampler
+from optuna.storages import RDBStorage
+from optuna.trial import FrozenTrial, TrialState
+
+from stopping_core.cli.bench.scores import Point
+from stopping_core.policies import Policy
+
+if TYPE_CHECKING:
+    from stopping_core.cli.tune.space import Space
+
+NAME = "stopping tune"
+"""Of the study in its database."""
+
+SAMPLER = "TPE, multivariate by groups"
+"""What proposes the settings."""
+
+_STARTUP = 20  # trials that are drawn at random before anything is proposed
+_HELD = "search"  # the study's attribute that says what it searches
+_WHY = "pruned"  # the trial's attribute that says why it was
+_POLICY = "policy"
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """A setting that was tried.
+
+    Args:
+        number: Its number in the search.
+        policy: How it prints itself, not fitted, on one line.
+        params: What the space was given.
+        lost: Points of the searched runs whose full answer is right and whose cut one is not.
+        saving: Percent of their tokens, probes paid.
+    """
+
+    number: int
+    policy: str
+    params: Mapping[str, Any]
+    lost: float
+    saving: float
+
+
+class Search:
+    """Searches a space for what saves much and loses little, one trial after the other.
+
+    Settings are proposed by TPE for several objectives, each branch of the space by itself. NSGA-II
+    was the other choice. It crosses over only parameters that all trials have, which in a space of
+    different rules is the name of the rule and little else: their thresholds it draws at random.
+    And it learns a generation at a time, of which a budget of some hundred trials holds few.
+
+    Every trial has a sampler of its own, seeded by the seed and by how many trials were finished
+    before. So a search that was interrupted goes on as if it had not been: it proposes what the
+    undisturbed one would have, under numbers that the interrupted trials push up.
+
+    Args:
+        url: Of the database, as SQLAlchemy has it.
+        lock: File that is held while the search is at work.
+        held: What is searched, by the names of the arguments: a search of anything else is not
+            gone on with.
+        seed: Of the proposals.
+
+    Raises:
+        ValueError: On entering: the database cannot be used or holds another search, or another
+            process is at work on it.
+    """
+
+    def __init__(self, url: str, lock: Path, held: Mapping[str, Any], seed: int) -> None:
+        self._url = url
+        self._held = dict(held)
+        self._seed = seed
+        self._lock = filelock.FileLock(lock)
+        self._storage: RDBStorage
+        self._study: optuna.Study
+
+    def __enter__(self) -> Self:
+        try:
+            self._lock.acquire(timeout=0)
+        except filelock.Timeout as error:
+            folder = Path(self._lock.lock_file).parent
+            raise ValueError(
+                f"--out must be a folder that no other search is at work in, got {folder}"
+            ) from error
+        try:
+            with _usable(self._url, ImportError, RuntimeError):
+                self._storage = _storage(self._url)
+                self._study = optuna.create_study(
+                    storage=self._storage,
+                    study_name=NAME,
+                    directions=["minimize", "maximize"],
+                    load_if_exists=True,
+                )
+                self._check()
+                for trial in self._study.get_trials(deepcopy=False, states=[TrialState.RUNNING]):
+                    self._study.tell(trial.number, state=TrialState.FAIL)
+        except BaseException:
+            self._lock.release()
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._storage.remove_session()
+        self._storage.engine.dispose()
+        self._lock.release()
+
+    def go_on(
+        self,
+        space: Space,
+        measure: Callable[[Policy], Point],
+        trials: int,
+        seconds: float | None,
+        done: Callable[[], None],
+    ) -> None:
+        """Try settings until so many are finished in all.
+
+        A setting that cannot be tried is finished too.
+
+        Args:
+            space: Where they come from.
+            measure: Says what a policy does to the searched runs.
+            trials: In all, >= 1.
+            seconds: After which no trial begins; None for no end.
+            done: Called after each trial.
+
+        Raises:
+            ValueError: The space returns no policy, or the database fails.
+        """
+        began = time.monotonic()
+        while (finished := self.finished) < trials:
+            if seconds is not None and time.monotonic() - began >= seconds:
+                return
+            with _usable(self._url):
+                self._study.sampler = _sampler(self._seed, finished)
+                self._try(self._study.ask(), space, measure)
+            done()
+
+    @property
+    def finished(self) -> int:
+        """How many trials are finished, those that could not be tried included."""
+        return len(self._trials(TrialState.COMPLETE, TrialState.PRUNED))
+
+    @property
+    def interrupted(self) -> int:
+        """How many trials were broken off."""
+        return len(self._trials(TrialState.FAIL))
+
+    @property
+    def refused(self) -> tuple[str, ...]:
+        """Why each trial that could not be tried could not."""
+        pruned = self._trials(TrialState.PRUNED)
+        return tuple(str(trial.user_attrs.get(_WHY, "")) for trial in pruned)
+
+    @property
+    def tried(self) -> tuple[Trial, ...]:
+        """The settings that were tried, in order."""
+        return tuple(
+            Trial(one.number, str(one.user_attrs[_POLICY]), one.params, *one.values)
+            for one in self._trials(TrialState.COMPLETE)
+        )
+
+    def _trials(self, *states: TrialState) -> list[FrozenTrial]:
+        with _usable(self._url):
+            return self._study.get_trials(deepcopy=False, states=states)
+
+    def _try(self, trial: optuna.Trial, space: Space, measure: Callable[[Policy], Point]) -> None:
+        try:
+            policy = space(trial)
+            if not isinstance(policy, Policy):
+                raise _NoPolicy(f"--space must return a Policy, got {policy!r}")
+            point = measure(policy)
+        except _NoPolicy:
+            raise
+        except ValueError as error:
+            trial.set_user_attr(_WHY, str(error))
+            self._study.tell(trial, state=TrialState.PRUNED)
+            return
+        trial.set_user_attr(_POLICY, " ".join(repr(policy).split()))
+        self._study.tell(trial, [point.lost, point.saving])
+
+    def _check(self) -> None:
+        """Refuse another search; a new one is given what it searches.
+
+        Raises:
+            ValueError: Names the argument, its value then and now.
+        """
+        known = self._study.user_attrs.get(_HELD)
+        if known is None and not self._study.get_trials(deepcopy=False):
+            self._study.set_user_attr(_HELD, self._held)
+            return
+        for name, value in self._held.items():
+            held = (known or {}).get(name)
+            if held != value:
+                raise ValueError(
+                    f"{name} must be {held!r}, as in the search that {shown(self._url)} holds, got "
+                    f"{value!r}: give another --out for another search"
+                )
+
+
+class _NoPolicy(ValueError):
+    """A space returns something else."""
+
+
+def shown(url: str) -> str:
+    """Print the address of a database without its password."""
+    try:
+        return sqlalchemy.make_url(url).render_as_string(hide_password=True)
+    except sqlalchemy.exc.ArgumentError:
+        return url
+
+
+def address(path: Path) -> str:
+    """The address of a database in a file."""
+    return sqlalchemy.URL.create("sqlite", database=str(path)).render_as_string()
+
+
+def _storage(url: str) -> RDBStorage:
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    return RDBStorage(url)
+
+
+def _sampler(seed: int, finished: int) -> TPESampler:
+    """What proposes the next settings, given how many trials are finished."""
+    own = int(np.random.SeedSequence((seed, finished)).generate_state(1)[0])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ExperimentalWarning)
+        return TPESampler(
+            n_startup_trials=_STARTUP,
+            multivariate=True,
+            group=True,
+            constant_liar=False,
+            seed=own,
+        )
+
+
+@contextmanager
+def _usable(url: str, *more: type[Exception]) -> Iterator[None]:
+    """Tell a database that fails from all else.
+
+    Raises:
+        ValueError: It cannot be used.
+    """
+    failures: tuple[type[Exception], ...]
+    failures = (sqlalchemy.exc.SQLAlchemyError, StorageInternalError, *more)
+    try:
+        yield
+    except failures as error:
+        why = str(error.__cause__ or error).partition("\n")[0]
+        raise ValueError(
+            f"--storage must be a database that can be used, got {shown(url)}: {why}"
+        ) from error

@@ -1,20 +1,47 @@
-"""Hand-set configurations for the common use cases, for as long as there is no calibration.
+"""Profiles: how much a use case may lose, and how much its waiting costs.
 
-None of them is certified: the savings are what the rules give, the loss is whatever it is on the
-user's data. They differ in what they take for the end of an answer.
+With a certificate a profile chooses among the levels that were proven. Without one its rules are
+set by hand: the savings are what they give, the loss is whatever it is on the user's data.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from dataclasses import dataclass
+from types import MappingProxyType
 
 from stopping_core.budgets import GeometricBudget
 from stopping_core.policies import LoopGuard, MinTokens, Policy, Threshold
+from stopping_core.protocols import BudgetSchedule
 from stopping_core.signals import AnswerPattern, JsonClosed, Paragraphs, Sentences
 from stopping_core.types import Boundary
 
 _ENDS = Boundary.SENTENCE | Boundary.LINE | Boundary.PARAGRAPH
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """What a use case asks for.
+
+    Args:
+        risk: Largest share of all requests whose answer a certified policy may lose, in (0, 1).
+        call_cost: What a further call costs beside its tokens, in output tokens, >= 0: latency.
+            Where grants are planned, dear calls make the first grant larger.
+        attempts: Calls in all, >= 1.
+        first_budget: First grant where none is planned, output tokens.
+        by_hand: Makes the policy where there is no certificate.
+    """
+
+    risk: float
+    call_cost: float
+    attempts: int
+    first_budget: int
+    by_hand: Callable[[], Policy]
+
+    @property
+    def budget(self) -> BudgetSchedule:
+        """The grants where none are planned."""
+        return GeometricBudget(first=self.first_budget)
 
 
 def careful() -> Policy:
@@ -31,32 +58,37 @@ def careful() -> Policy:
     )
 
 
-def _realtime_chat() -> dict[str, Any]:
+def _first_sentence() -> Policy:
     """The first sentence that says something: latency before everything."""
     first = Threshold(Sentences(), at_least=1, at=_ENDS, reason="sentence") & MinTokens(8)
-    return {"policy": careful() | first, "budget": GeometricBudget(first=96), "attempts": 2}
+    return careful() | first
 
 
-def _balanced() -> dict[str, Any]:
+def _first_paragraph() -> Policy:
     """The first paragraph, or three sentences of it."""
     sentences = Threshold(Sentences(), at_least=3, at=_ENDS, reason="sentence")
     paragraph = Threshold(Paragraphs(), at_least=1, at=Boundary.PARAGRAPH, reason="paragraph")
-    return {"policy": careful() | ((sentences | paragraph) & MinTokens(16))}
+    return careful() | ((sentences | paragraph) & MinTokens(16))
 
 
-def _high_stakes() -> dict[str, Any]:
-    """Nothing but certain waste, and one more attempt to complete what is unfinished."""
-    return {"budget": GeometricBudget(first=256), "attempts": 4}
+PROFILES: Mapping[str, Profile] = MappingProxyType(
+    {
+        "balanced": Profile(0.02, 16.0, 3, 128, _first_paragraph),
+        "batch": Profile(0.01, 0.0, 3, 512, careful),
+        "high_stakes": Profile(0.005, 16.0, 4, 256, careful),
+        "realtime_chat": Profile(0.05, 64.0, 2, 96, _first_sentence),
+    }
+)
+"""In ``high_stakes`` by hand nothing is cut but certain waste, and one attempt more completes what
+is unfinished. In ``batch`` nobody waits, so a further call costs its tokens alone."""
 
 
-def _batch() -> dict[str, Any]:
-    """Nobody waits: certain waste only, and a first budget that seldom needs a second call."""
-    return {"budget": GeometricBudget(first=512)}
+def profile(name: str) -> Profile:
+    """Find a profile.
 
-
-PROFILES: Mapping[str, Callable[[], dict[str, Any]]] = {
-    "balanced": _balanced,
-    "batch": _batch,
-    "high_stakes": _high_stakes,
-    "realtime_chat": _realtime_chat,
-}
+    Raises:
+        ValueError: There is none of that name.
+    """
+    if name not in PROFILES:
+        raise ValueError(f"profile must be one of {sorted(PROFILES)}, got {name!r}")
+    return PROFILES[name]

@@ -8,12 +8,13 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias, get_args
 
-from stopping_core.budgets import GeometricBudget, cap
+from stopping_core.budgets import GeometricBudget, QuantileBudget, cap
 from stopping_core.completeness import default_check
 from stopping_core.errors import MissingPackage, NotCertified
 from stopping_core.ledger import Ledger
 from stopping_core.policies import LoopGuard, Never, Policy
-from stopping_core.profiles import PROFILES, careful
+from stopping_core.profiles import careful
+from stopping_core.profiles import profile as find_profile
 from stopping_core.protocols import BudgetSchedule, CompletenessCheck, Hook
 from stopping_core.types import Attempt, CallKind, Mode, Request, Step
 
@@ -127,6 +128,8 @@ class AdaptiveStopping:
     def from_profile(cls, name: str, **changes: Any) -> Self:
         """Make the hand-set configuration for a use case, with any field changed.
 
+        What it loses is not known: see :meth:`load` for what is proven on recorded runs.
+
         Args:
             name: ``realtime_chat``, ``balanced``, ``high_stakes`` or ``batch``.
             changes: Fields to set differently.
@@ -134,15 +137,25 @@ class AdaptiveStopping:
         Raises:
             ValueError: No such profile.
         """
-        if name not in PROFILES:
-            raise ValueError(f"name must be one of {sorted(PROFILES)}, got {name!r}")
-        return cls(**{**PROFILES[name](), **changes})
+        known = find_profile(name)
+        made = {"policy": known.by_hand(), "budget": known.budget, "attempts": known.attempts}
+        return cls(**{**made, **changes})
 
     @classmethod
-    def load(cls, path: str | Path, risk: float = 0.01, **changes: Any) -> Self:
+    def load(
+        cls,
+        path: str | Path,
+        risk: float | None = None,
+        *,
+        profile: str = "balanced",
+        **changes: Any,
+    ) -> Self:
         """Make the configuration of a certificate, as ``stopping certify`` wrote it.
 
-        Its policy is that of the largest certified level that is at most ``risk``. Before the first
+        Its policy is that of the largest certified level that is at most ``risk``. Where a hang-up
+        does not end the bill, grants are planned by the lengths that the certified runs needed
+        (:class:`~stopping_core.budgets.QuantileBudget`); elsewhere one grant is as large as the
+        recorded runs were. Before the first
         call of each request the session looks whether the certificate holds for it: the same model
         (by its name, an unknown one counts as another; a local one also by its weights), a prompt
         made from the same template and nothing else, the same temperature and plain sampling, the
@@ -158,13 +171,16 @@ class AdaptiveStopping:
         Args:
             path: The certificate, JSON.
             risk: How many of the answers that the full run has right may be lost, as a share of
-                all requests.
+                all requests. None for the profile's: 0.05 for ``realtime_chat``, 0.02 for
+                ``balanced``, 0.01 for ``batch``, 0.005 for ``high_stakes``.
+            profile: The use case: its risk, what its waiting costs, and how many calls it may take.
             changes: Fields to set differently. ``trust=("model", "template")`` accepts requests
                 that differ in these ways: without the promise. With ``"stream"`` streams that were
                 not recorded token by token are cut as well.
 
         Raises:
-            ValueError: The file is no certificate or damaged, or has no such level.
+            ValueError: The file is no certificate or damaged, or has no such level, or there is no
+                such profile.
             OSError: It cannot be read.
             MissingPackage: numpy is not installed.
         """
@@ -172,13 +188,24 @@ class AdaptiveStopping:
             from stopping_core.certificates import Certificate
         except ModuleNotFoundError as error:
             raise MissingPackage(error.name or "numpy", "traces") from error
+        known = find_profile(profile)
         certificate = Certificate.load(path)
-        scope, policy = certificate.scope, certificate.policy(risk)
+        scope = certificate.scope
+        level = certificate.level(known.risk if risk is None else risk)
+        policy = certificate.policy(level.risk)
         made: dict[str, Any] = {
             "certificate": certificate,
             "checkpoint_every": scope.every,
             "budget": _whole_runs(scope.max_tokens),
+            "attempts": changes.get("attempts", known.attempts),
         }
+        if level.needed is not None:
+            made["up_front"] = QuantileBudget(
+                level.needed,
+                call_cost=known.call_cost,
+                natural=certificate.natural,
+                attempts=made["attempts"],
+            )
         if scope.channel == "answer":
             made["policy"] = policy
         else:

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
 
 _PENALTY = 0.01
-_LEAST = 10  # runs
+FEWEST_RUNS = 10
+"""That lengths are fitted to."""
 
 
 def fit_lengths(
@@ -49,9 +50,9 @@ def fit_lengths(
         MissingPackage: scikit-learn is not installed.
         ValueError: An argument is out of its interval, or the lengths differ.
     """
-    if len(requests) != len(needed) or len(requests) < _LEAST:
+    if len(requests) != len(needed) or len(requests) < FEWEST_RUNS:
         raise ValueError(
-            f"requests and needed must be of one length, >= {_LEAST}, "
+            f"requests and needed must be of one length, >= {FEWEST_RUNS}, "
             f"got {len(requests)} and {len(needed)}"
         )
     if not penalty >= 0:

@@ -8,7 +8,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, Self
 
-from stopping_core.certificates.fitted import Origin
+from stopping_core.budgets import LengthModel
+from stopping_core.certificates.fitted import Origin, lengths_of
 from stopping_core.certificates.plain_file import between, read_file, texts, write_file
 from stopping_core.certificates.scope import Scope
 from stopping_core.completeness import default_check
@@ -34,6 +35,8 @@ class CertifiedLevel:
         lost: How many of them it lost.
         bound: Upper bound of its risk, at most ``risk``.
         saving: Share of the generated tokens that it saved of them.
+        needed: Quantiles of the tokens that a request needs under it, calibrated on those runs;
+            None where they were not fitted.
     """
 
     risk: float
@@ -42,10 +45,11 @@ class CertifiedLevel:
     lost: int
     bound: float
     saving: float
+    needed: LengthModel | None = None
 
     @classmethod
     def from_dict(cls, data: Any, key: str) -> Self:
-        """Take what ``dataclasses.asdict`` gave, after a way through JSON.
+        """Take what ``to_dict`` gave, after a way through JSON.
 
         Raises:
             ValueError: Names the key that is missing, unknown or wrong, and its value.
@@ -60,7 +64,13 @@ class CertifiedLevel:
             int(between(whole_number(held["lost"], f"{key}.lost"), f"{key}.lost", 0, runs)),
             between(held["bound"], f"{key}.bound", 0, risk),
             between(held["saving"], f"{key}.saving", -1, 1),
+            lengths_of(held["needed"], f"{key}.needed"),
         )
+
+    def to_dict(self) -> dict[str, Any]:
+        """The level as JSON has it."""
+        own = {one.name: getattr(self, one.name) for one in fields(self)}
+        return own | {"needed": None if self.needed is None else self.needed.to_dict()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +90,8 @@ class Certificate:
         graders: Names of those that said which answers were right.
         fitted: The runs that the model was fitted on.
         certified: The runs that the levels were tested on; they share no family with those.
+        natural: Quantiles of the tokens to which the model goes if nothing cuts it, calibrated on
+            these runs; None where they were not fitted.
 
     Raises:
         ValueError: What it holds does not go together.
@@ -92,6 +104,7 @@ class Certificate:
     graders: tuple[str, ...]
     fitted: Origin
     certified: Origin
+    natural: LengthModel | None = None
 
     def __post_init__(self) -> None:
         risks = [level.risk for level in self.levels]
@@ -124,9 +137,17 @@ class Certificate:
         Raises:
             ValueError: There is none.
         """
+        return LearnedStopping(self.level(risk).threshold, self.model, self.scope.look_every)
+
+    def level(self, risk: float) -> CertifiedLevel:
+        """Return the largest level that is at most ``risk``.
+
+        Raises:
+            ValueError: There is none.
+        """
         for level in reversed(self.levels):
             if level.risk <= risk:
-                return LearnedStopping(level.threshold, self.model, self.scope.look_every)
+                return level
         known = ", ".join(f"{level.risk:g}" for level in self.levels)
         raise ValueError(f"risk must be at least a certified level, one of {known}, got {risk:g}")
 
@@ -204,13 +225,14 @@ class Certificate:
             OSError: The file cannot be written.
         """
         content = {
-            "levels": [asdict(level) for level in self.levels],
+            "levels": [level.to_dict() for level in self.levels],
             "confidence": self.confidence,
             "scope": self.scope.to_dict(),
             "graders": list(self.graders),
             "fitted": asdict(self.fitted),
             "certified": asdict(self.certified),
             "model": self.model.to_dict(),
+            "natural": None if self.natural is None else self.natural.to_dict(),
         }
         write_file(path, _KIND, content)
 
@@ -239,6 +261,7 @@ class Certificate:
             texts(held["graders"], "graders"),
             Origin.from_dict(held["fitted"], "fitted"),
             Origin.from_dict(held["certified"], "certified"),
+            lengths_of(held["natural"], "natural"),
         )
 
     def _is_certified(self, policy: Policy) -> bool:

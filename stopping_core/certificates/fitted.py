@@ -8,6 +8,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, Self
 
+from stopping_core.budgets import LengthModel
 from stopping_core.certificates.plain_file import hashes, read_file, write_file
 from stopping_core.certificates.scope import Scope
 from stopping_core.plain_data import members, numbers, whole_number
@@ -61,12 +62,17 @@ class FittedModel:
         path: Thresholds from careful to aggressive, at least one.
         scope: Of the runs that it was fitted on.
         origin: Those runs.
+        needed: Quantiles of the tokens that a request needs where the middle one of the thresholds
+            stops it; not calibrated. None where the runs are too few.
+        natural: Likewise of the tokens to which the model goes if nothing cuts it.
     """
 
     model: LossModel
     path: tuple[float, ...]
     scope: Scope
     origin: Origin
+    needed: LengthModel | None = None
+    natural: LengthModel | None = None
 
     def write(self, path: str | Path) -> None:
         """Write it as JSON.
@@ -79,6 +85,8 @@ class FittedModel:
             "scope": self.scope.to_dict(),
             "origin": asdict(self.origin),
             "model": self.model.to_dict(),
+            "needed": None if self.needed is None else self.needed.to_dict(),
+            "natural": None if self.natural is None else self.natural.to_dict(),
         }
         write_file(path, _KIND, content)
 
@@ -103,4 +111,15 @@ class FittedModel:
             thresholds,
             Scope.from_dict(held["scope"]),
             Origin.from_dict(held["origin"], "origin"),
+            lengths_of(held["needed"], "needed"),
+            lengths_of(held["natural"], "natural"),
         )
+
+
+def lengths_of(data: Any, key: str) -> LengthModel | None:
+    """Read a length model, or null.
+
+    Raises:
+        ValueError: Names the key that is missing, unknown or wrong, and its value.
+    """
+    return None if data is None else LengthModel.from_dict(data, key)

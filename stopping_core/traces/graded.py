@@ -23,19 +23,22 @@ class Graded:
     Args:
         columns: The places of the runs. Of a selection, those of all.
         grader: Name of the grader for all runs; each run's own by default.
+
+    Attributes:
+        columns: The places of all runs.
     """
 
     def __init__(self, columns: Columns, grader: str | None = None) -> None:
-        self._columns = columns.everything
+        self.columns = columns.everything
         self._graders = [GRADERS[grader or run.grader] for run in columns.runs]
         self._kept: _Kept = {}
         self._probes: dict[tuple[int, str], float] = {}
-        self._rows: Readings = np.full(len(self._columns), math.nan)
+        self._rows: Readings = np.full(len(self.columns), math.nan)
 
     def full(self) -> Readings:
         """The grades of the full runs.  # (runs,)."""
-        runs = range(len(self._columns.runs))
-        return np.array([self.prefix(run, len(self._columns.answer(run))) for run in runs])
+        runs = range(len(self.columns.runs))
+        return np.array([self.prefix(run, len(self.columns.answer(run))) for run in runs])
 
     def at(self, rows: Counts) -> Readings:
         """The grades of the answers that stops at some rows leave.  # (k,)."""
@@ -51,8 +54,8 @@ class Graded:
     def prefix(self, run: int, length: int) -> float:
         """The grade of the first ``length`` characters of a run's answer."""
         if (run, length) not in self._kept:
-            text = self._columns.answer(run)[:length]
-            self._kept[run, length] = self._grade(run, text, self._columns.ends_open(run, length))
+            text = self.columns.answer(run)[:length]
+            self._kept[run, length] = self._grade(run, text, self.columns.ends_open(run, length))
         return self._kept[run, length]
 
     def probe(self, run: int, text: str) -> float:
@@ -62,11 +65,11 @@ class Graded:
         return self._probes[run, text]
 
     def _at(self, row: int) -> float:
-        columns = self._columns
+        columns = self.columns
         run = int(columns.run[row])
         if columns.channel == "reasoning":
             return self.probe(run, columns.probe(row).text)
         return self.prefix(run, int(columns.offset[row]))
 
     def _grade(self, run: int, text: str, open_end: bool) -> float:
-        return float(self._graders[run](text, self._columns.runs[run].gold, open_end=open_end))
+        return float(self._graders[run](text, self.columns.runs[run].gold, open_end=open_end))

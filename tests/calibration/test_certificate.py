@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import logging
+import math
 import pickle
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +14,8 @@ from typing import Any
 import pytest
 
 from stopping_core import AdaptiveStopping, Request, Session, report, run
-from stopping_core.budgets import FixedBudget, GeometricBudget
+from stopping_core.budgets import FixedBudget, GeometricBudget, LengthModel, QuantileBudget
+from stopping_core.budgets.request_features import NAMES
 from stopping_core.certificates import Certificate, CertifiedLevel, Origin, Scope
 from stopping_core.completeness import Judge, all_of, any_of, default_check
 from stopping_core.errors import NotCertified
@@ -404,3 +406,54 @@ def test_the_message_is_found_in_a_whole_prompt(path: Path) -> None:
     assert ("Which one?", "It is Paris.") == (admitted.question, admitted.context)
     with pytest.raises(NotCertified, match="template"):
         Session(stopping, replace(ASKED, prompt="<system>" + prompt, question=""))
+
+
+def _lengths(*tokens: int, runs: int = 100) -> LengthModel:
+    """Quantiles that are the same for every request."""
+    width, logs = len(NAMES), tuple(map(math.log, tokens))
+    levels = tuple((place + 1) / (len(tokens) + 1) for place in range(len(tokens)))
+    rows = ((0.0,) * width,) * len(tokens)
+    zeros = (0.0,) * len(tokens)
+    return LengthModel(levels, (0.0,) * width, (1.0,) * width, rows, logs, 256, zeros, runs)
+
+
+def test_a_profile_chooses_a_level_and_plans_the_grants(path: Path) -> None:
+    """Its risk chooses among what was proven; grants begin small where a hang-up is billed on."""
+    needed = _lengths(20, 40, 80)
+    levels = tuple(replace(one, needed=needed) for one in _certificate().levels)
+    _certificate(levels=levels, natural=_lengths(200, 250, 256)).write(path)
+    chat = AdaptiveStopping.load(path, profile="realtime_chat")
+    batch = AdaptiveStopping.load(path, profile="batch")
+    assert isinstance(chat.policy, LearnedStopping)
+    assert isinstance(batch.policy, LearnedStopping)
+    assert (-0.5, -5.0) == (chat.policy.threshold, batch.policy.threshold)
+    assert (2, 3) == (chat.attempts, batch.attempts)
+    with pytest.raises(ValueError, match=r"one of 0\.01, 0\.05, got 0\.005"):
+        AdaptiveStopping.load(path, profile="high_stakes")
+    with pytest.raises(ValueError, match=r"profile must be one of .*'balanced'.*, got 'fast'"):
+        AdaptiveStopping.load(path, profile="fast")
+    assert isinstance(chat.up_front, QuantileBudget)
+    assert (64.0, 2) == (chat.up_front.call_cost, chat.up_front.attempts)
+    short = replace(ASKED, prompt_tokens=10)
+    granted = [
+        Session(stopping, short, hang_up_ends_bill=ends).next_call(0.0).max_tokens
+        for stopping, ends in ((batch, True), (batch, False), (chat, False))
+    ]
+    assert 256 == granted[0]
+    assert granted[1] is not None
+    assert granted[2] is not None
+    assert granted[1] <= granted[2] < 256
+    assert AdaptiveStopping.load(path, profile="batch", attempts=5).up_front != batch.up_front
+
+
+def test_lengths_come_back_as_they_were(path: Path) -> None:
+    """Those of each level and the natural ones, to the bit; what is damaged names its place."""
+    levels = tuple(replace(one, needed=_lengths(20, 41)) for one in _certificate().levels)
+    made = _certificate(levels=levels, natural=_lengths(200, 255))
+    made.write(path)
+    assert made == Certificate.load(path)
+    content = json.loads(path.read_text("utf-8"))
+    content["levels"][1]["needed"]["cap"] = 0
+    path.write_text(json.dumps(content), "utf-8")
+    with pytest.raises(ValueError, match=r"levels\[1\]\.needed\.cap must be a whole number >= 1"):
+        Certificate.load(path)

@@ -10,11 +10,20 @@ from pathlib import Path
 import pytest
 
 from stopping_core.certificates import Certificate, FittedModel
-from stopping_core.cli.certify.run import Settings, _check_channel, measure, one_of_each
-from stopping_core.cli.fit.recorded import family_hashes, read_recorded
+from stopping_core.cli.certify.run import (
+    Settings,
+    _check_channel,
+    columns_of,
+    measure,
+    one_of_each,
+)
+from stopping_core.cli.fit.recorded import family_hashes, read_recorded, request_of
 from stopping_core.completeness import default_check
 from stopping_core.metrics import GRADERS
+from stopping_core.policies import Never
 from stopping_core.templates import Template, load_template
+from stopping_core.traces.graded import Graded
+from stopping_core.traces.needed import needed_lengths
 from stopping_core.traces.replay import replay
 from stopping_core.traces.run import Run, Trace
 from stopping_core.traces.store import write_trace
@@ -71,11 +80,41 @@ def test_what_is_lost_is_counted(folder: Path) -> None:
     """A threshold that stops everything at once loses all that the full runs have right."""
     fitted = FittedModel.load(folder / "model.json")
     recorded = read_recorded([folder / "runs.parquet"], None)
-    tested = measure(recorded.runs, recorded, replace(fitted, path=(-99.0, 99.0)))
+    graded = Graded(columns_of(recorded.runs, recorded.scope))
+    tested = measure(graded, recorded.scope, replace(fitted, path=(-99.0, 99.0)))
     right = [_is_right(run, run.text) for run in recorded.runs]
     assert [False] * len(right) == tested.lost[:, 0].tolist()
     assert right == tested.lost[:, 1].tolist()
     assert 0 == tested.saving[0] < 0.9 < tested.saving[1]
+
+
+def test_the_lengths_are_those_of_the_tested_runs(folder: Path) -> None:
+    """Conformal quantiles: of the runs that calibrated them the promised share needs no more."""
+    fitted = FittedModel.load(folder / "model.json")
+    assert fitted.needed is not None
+    assert not fitted.needed.calibrated
+    certificate = Certificate.load(folder / "certificate.json")
+    runs = _drawn(folder, certificate)
+    columns = columns_of(runs, certificate.scope)
+    kept = [(one.needed, certificate.policy(one.risk)) for one in certificate.levels]
+    for model, policy in [*kept, (certificate.natural, Never())]:
+        assert model is not None
+        assert (True, len(runs)) == (model.calibrated, model.runs)
+        needed = needed_lengths(columns, policy).tolist()
+        asked = [model.quantiles(request_of(run)) for run in runs]
+        for place, level in enumerate(model.levels):
+            enough = sum(n <= one[place] for n, one in zip(needed, asked, strict=True))
+            assert enough / len(runs) >= level
+
+
+def test_the_reliability_is_drawn(folder: Path, tmp_path: Path) -> None:
+    """A picture, and its figures in a line; the certificate is the same."""
+    out = tmp_path / "reliability.png"
+    code, printed = stopping(*_certify(folder, "drawn.json", "--reliability", out))
+    assert code == 0, printed
+    assert b"\x89PNG" == out.read_bytes()[:4]
+    assert "Brier score" in printed
+    assert (folder / "drawn.json").read_bytes() == (folder / "certificate.json").read_bytes()
 
 
 def test_what_a_check_refuses_is_not_cut(folder: Path) -> None:
@@ -83,7 +122,8 @@ def test_what_a_check_refuses_is_not_cut(folder: Path) -> None:
     fitted = FittedModel.load(folder / "model.json")
     recorded = read_recorded([folder / "runs.parquet"], None)
     fenced = [replace(run, tokens=("```\n", *run.tokens)) for run in recorded.runs]
-    tested = measure(fenced, recorded, replace(fitted, path=(99.0,)))
+    graded = Graded(columns_of(fenced, recorded.scope))
+    tested = measure(graded, recorded.scope, replace(fitted, path=(99.0,)))
     assert not tested.lost.any()
     assert 0 == tested.saving[0]
 

@@ -16,7 +16,7 @@ from tests.traces.made_runs import Foresighted, make_run, plain_runs, thinking_r
 
 @pytest.mark.parametrize(
     "policy",
-    [Never(), Threshold(Sentences(), at_least=1), MaxTokens(7), PROFILES["balanced"]()["policy"]],
+    [Never(), Threshold(Sentences(), at_least=1), MaxTokens(7), PROFILES["balanced"].by_hand()],
     ids=repr,
 )
 def test_it_is_what_the_engine_says(policy: Policy) -> None:

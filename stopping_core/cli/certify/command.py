@@ -31,13 +31,21 @@ def certify(
     ] = "group",
     seed: Annotated[int, typer.Option(min=0, help="Of the run drawn from each unit.")] = 0,
     template: Annotated[str | None, typer.Option(help=TEMPLATE)] = None,
+    reliability: Annotated[
+        Path | None,
+        typer.Option(
+            help="Draw here, as PNG, how often a stop loses an answer where the model says how "
+            "often it does."
+        ),
+    ] = None,
 ) -> None:
     """Prove how much a learned policy loses at most, or say how many runs that would take.
 
     Only runs of families and passages that the fit has not seen are looked at, and of each unit one
-    run, drawn before anything is known of it. A run is lost where the full answer
-    is right and the cut one is not. The model's thresholds are tested from careful to aggressive
-    (Learn then Test), all levels of risk under one confidence.
+    run, drawn before anything is known of it. A run is lost where the full answer is right and the
+    cut one is not. The model's thresholds are tested from careful to aggressive (Learn then Test),
+    all levels of risk under one confidence. The certificate also holds how many tokens requests
+    need, as conformal quantiles.
 
     Ends with 1 where no level could be certified; then nothing is written.
     """
@@ -46,7 +54,9 @@ def certify(
         from stopping_core.cli.certify.run import Settings, run
 
         certified = run(
-            Settings(model, tuple(traces), out, levels, confidence, unit, seed, template)
+            Settings(
+                model, tuple(traces), out, levels, confidence, unit, seed, template, reliability
+            )
         )
     if not certified:
         raise typer.Exit(1)

@@ -180,7 +180,13 @@ def reliability(
 
 
 def reliability_of(
-    columns: Columns, fitted: FittedModel, graded: Graded, *, bins: int = 10, seed: int = 0
+    columns: Columns,
+    fitted: FittedModel,
+    graded: Graded,
+    units: Sequence[Hashable] | None = None,
+    *,
+    bins: int = 10,
+    seed: int = 0,
 ) -> Reliability:
     """Compare what a fitted model predicts on some runs with what stops there would have lost.
 
@@ -193,11 +199,12 @@ def reliability_of(
         columns: The places of runs that the model has not seen. Of a selection, those of all.
         fitted: The model.
         graded: Grades these runs.
+        units: What is drawn independently, of each run; its group by default.  # (runs,)
         bins: How many bins, >= 1.
-        seed: Of the bootstrap, over groups of runs.
+        seed: Of the bootstrap over these.
 
     Raises:
-        ValueError: There is no place to look at, or all runs are of one group.
+        ValueError: There is no place to look at, or all runs are of one unit.
     """
     rule = LearnedStopping(0.0, fitted.model, fitted.scope.look_every)
     view = columns.everything.asked(rule.marks())
@@ -210,7 +217,7 @@ def reliability_of(
     run = view.run[looks]
     full = graded.full() >= 1
     lost = full[run] & ~graded.right(view.rows[looks])
-    names = [_group(one) for one in view.runs]
+    names = list(map(_group, view.runs)) if units is None else units
     return reliability(
         fitted.model.scorer.probability(features),
         lost,

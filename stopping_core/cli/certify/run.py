@@ -15,19 +15,24 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from stopping_core.budgets import LengthModel, calibrate
 from stopping_core.calibration.risk_control import RiskLevel, control_risk
-from stopping_core.certificates import Certificate, CertifiedLevel, FittedModel
+from stopping_core.certificates import Certificate, CertifiedLevel, FittedModel, Scope
+from stopping_core.cli.certify.reliability import draw, reliability_of
 from stopping_core.cli.fit.recorded import (
     Recorded,
     family_hash,
     origin_of,
     passage_hash,
     read_recorded,
+    request_of,
 )
 from stopping_core.completeness import default_check
+from stopping_core.policies import Never
 from stopping_core.policies.learned import LearnedStopping
-from stopping_core.traces.columns import Columns
+from stopping_core.traces.columns import Columns, Counts
 from stopping_core.traces.graded import Graded
+from stopping_core.traces.needed import needed_lengths
 from stopping_core.traces.run import Run
 from stopping_core.traces.sweep import cut
 
@@ -47,6 +52,7 @@ class Settings:
     unit: Unit
     seed: int
     template: str | None
+    reliability: Path | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -56,10 +62,12 @@ class Tested:
     Args:
         lost: Whether each run was lost.  # (runs, thresholds)
         saving: Share of the generated tokens that was saved.  # (thresholds,)
+        needed: Tokens that each run needed.  # (runs, thresholds)
     """
 
     lost: NDArray[np.bool_]
     saving: NDArray[np.float64]
+    needed: Counts
 
 
 def run(settings: Settings) -> bool:
@@ -79,20 +87,31 @@ def run(settings: Settings) -> bool:
     unseen = _unseen(settings, fitted, recorded.runs)
     runs = one_of_each(unseen, settings.unit, settings.seed)
     with console.status(f"Testing {len(fitted.path)} thresholds on {len(runs)} runs"):
-        tested = measure(runs, recorded, fitted)
+        graded = Graded(columns_of(runs, recorded.scope))
+        tested = measure(graded, recorded.scope, fitted)
         delta = 1 - settings.confidence
         proven = control_risk(tested.lost, settings.levels, delta=delta)
-    levels = tuple(_level(one, tested, fitted.path) for one in proven if one.setting is not None)
+    levels = tuple(_level(one, tested, fitted, runs) for one in proven if one.setting is not None)
     origin = origin_of(recorded, runs, settings.seed)
     told = _told(fitted, recorded, unseen, runs, settings.unit)
     console.print(told, markup=False, highlight=False, soft_wrap=True)
     console.print(_table(proven, tested, fitted.path, settings.confidence))
+    if settings.reliability is not None:
+        _draw_reliability(settings.reliability, graded, fitted, console)
     if not levels:
         console.print("No level is certified: nothing was written.", style="red")
         return False
     graders = tuple(sorted({run.grader for run in runs}))
+    natural = needed_lengths(graded.columns, Never())
     certificate = Certificate(
-        levels, settings.confidence, fitted.model, recorded.scope, graders, fitted.origin, origin
+        levels,
+        settings.confidence,
+        fitted.model,
+        recorded.scope,
+        graders,
+        fitted.origin,
+        origin,
+        _calibrated(fitted.natural, runs, natural),
     )
     certificate.write(settings.out)
     console.print(f"Wrote {settings.out}.", markup=False, highlight=False, soft_wrap=True)
@@ -118,25 +137,45 @@ def one_of_each(runs: Sequence[Run], unit: Unit, seed: int) -> tuple[Run, ...]:
     return tuple(rng.choice(groups[name]) for name in sorted(groups))
 
 
-def measure(runs: Sequence[Run], recorded: Recorded, fitted: FittedModel) -> Tested:
-    """Play the runs to the policy at each threshold, and grade what that leaves of them.
+def columns_of(runs: Sequence[Run], scope: Scope) -> Columns:
+    """The places of runs of this scope."""
+    return Columns(runs, channel=scope.channel, tags=scope.reasoning_tags, every=scope.every)
+
+
+def measure(graded: Graded, scope: Scope, fitted: FittedModel) -> Tested:
+    """Play runs to the policy at each threshold, and grade what that leaves of them.
 
     Raises:
         MissingEvidence: The runs do not hold what the policy needs.
     """
-    scope = recorded.scope
-    columns = Columns(runs, channel=scope.channel, tags=scope.reasoning_tags, every=scope.every)
-    graded = Graded(columns)
+    columns = graded.columns
     full = graded.full() >= 1
     check = default_check()
-    lost = np.zeros((len(runs), len(fitted.path)), dtype=np.bool_)
+    lost = np.zeros((len(columns.runs), len(fitted.path)), dtype=np.bool_)
+    needed = np.zeros(lost.shape, dtype=np.int64)
     saving = np.zeros(len(fitted.path))
     for place, threshold in enumerate(fitted.path):
-        cuts = cut(columns, LearnedStopping(threshold, fitted.model, scope.look_every), check)
+        policy = LearnedStopping(threshold, fitted.model, scope.look_every)
+        cuts = cut(columns, policy, check)
+        needed[:, place] = needed_lengths(columns, policy, check)
         stopped = np.flatnonzero(cuts.stopped)
         lost[stopped, place] = full[stopped] & ~graded.right(cuts.row[stopped])
         saving[place] = 1 - cuts.generated.sum() / max(1, columns.lengths.sum())
-    return Tested(lost, saving)
+    return Tested(lost, saving, needed)
+
+
+def _draw_reliability(path: Path, graded: Graded, fitted: FittedModel, console: Console) -> None:
+    found = reliability_of(graded.columns, fitted, graded)
+    draw(found, path, f"{fitted.scope.model}, {fitted.scope.template.name}")
+    console.print(
+        f"Reliability at {found.places} places of {found.groups} passages: a stop loses "
+        f"{100 * found.observed:.1f}%, predicted {100 * found.predicted:.1f}%; Brier score "
+        f"{found.brier:.4f} ({found.reference:.4f} without a model); {found.missed} of "
+        f"{len(found.bins)} bins off. Drawn: {path}.",
+        markup=False,
+        highlight=False,
+        soft_wrap=True,
+    )
 
 
 def _check_channel(settings: Settings, fitted: FittedModel, recorded: Recorded) -> None:
@@ -167,16 +206,28 @@ def _unseen(settings: Settings, fitted: FittedModel, runs: Sequence[Run]) -> lis
     return unseen
 
 
-def _level(proven: RiskLevel, tested: Tested, path: Sequence[float]) -> CertifiedLevel:
+def _level(
+    proven: RiskLevel, tested: Tested, fitted: FittedModel, runs: Sequence[Run]
+) -> CertifiedLevel:
     setting = proven.setting or 0
     return CertifiedLevel(
         risk=proven.alpha,
-        threshold=path[setting],
+        threshold=fitted.path[setting],
         runs=proven.units,
         lost=int(tested.lost[:, setting].sum()),
         bound=min(proven.bound, proven.alpha),
         saving=float(tested.saving[setting]),
+        needed=_calibrated(fitted.needed, runs, tested.needed[:, setting]),
     )
+
+
+def _calibrated(
+    model: LengthModel | None, runs: Sequence[Run], needed: Counts
+) -> LengthModel | None:
+    """Make the levels of a length model a promise; the runs are independent."""
+    if model is None:
+        return None
+    return calibrate(model, list(map(request_of, runs)), needed.tolist())
 
 
 def _told(

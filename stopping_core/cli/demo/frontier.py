@@ -60,7 +60,7 @@ def draw(results: list[Graded], rows: list[dict[str, Any]], path: Path) -> None:
     for k, (x, y) in enumerate(sentences, start=1):
         axes.annotate(f" {k}", (x, y), color="tab:blue", fontsize=7)
     for name in sorted(PROFILES):
-        policy = PROFILES[name]().get("policy", careful())
+        policy = PROFILES[name].by_hand()
         axes.plot(*point(policy, plain), "^", markersize=9, label=f"profile {name}")
     for framework in dict.fromkeys(r.framework for r in results):
         axes.plot(*_live(results, rows, framework), "*", markersize=15, label=f"live: {framework}")

@@ -14,6 +14,7 @@ from stopping_core.questions import Question
 from stopping_core.templates import Template, load_template
 from stopping_core.traces.run import Header, Run, Trace
 from stopping_core.traces.store import read_trace
+from stopping_core.types import Request
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +58,11 @@ def read_recorded(paths: Sequence[Path], template: str | None) -> Recorded:
         _scope(first[1], known, frames.pop() if len(frames) == 1 else None),
         tuple(hashlib.sha256(path.read_bytes()).hexdigest() for path in paths),
     )
+
+
+def request_of(run: Run) -> Request:
+    """What production knows of such a request: not the length of its prompt, with most models."""
+    return replace(run.request(), prompt_tokens=None)
 
 
 def family_hash(run: Run) -> str:

@@ -9,13 +9,23 @@ from pathlib import Path
 import numpy as np
 from rich.console import Console
 
-from stopping_core.certificates import FittedModel
+from stopping_core.budgets import LengthModel, fit_lengths
+from stopping_core.budgets.fitting import FEWEST_RUNS
+from stopping_core.certificates import FittedModel, Scope
 from stopping_core.cli.fit.path import Fitting
-from stopping_core.cli.fit.recorded import Recorded, family_hashes, origin_of, read_recorded
+from stopping_core.cli.fit.recorded import (
+    Recorded,
+    family_hashes,
+    origin_of,
+    read_recorded,
+    request_of,
+)
+from stopping_core.policies import Never, Policy
 from stopping_core.policies.learned import LearnedStopping
 from stopping_core.policies.learned.loss_model import Tier
 from stopping_core.traces.columns import Columns
 from stopping_core.traces.evidence import check_evidence
+from stopping_core.traces.needed import needed_lengths
 from stopping_core.traces.run import Run
 from stopping_core.traces.splits import split
 
@@ -58,9 +68,13 @@ def run(settings: Settings) -> None:
         path = fitting.path(settings.seed)
     if model is None:
         raise ValueError(f"model must be fitted, got None: {rule!r}")
+    needed = natural = None
+    if scope.channel == "answer" and len(runs) >= FEWEST_RUNS:
+        middle = LearnedStopping(path[len(path) // 2], model, scope.look_every)
+        needed, natural = (_lengths(columns, policy, scope) for policy in (middle, Never()))
     families = family_hashes(runs)
     origin = origin_of(recorded, runs, settings.seed)
-    FittedModel(model, path, scope, origin).write(settings.out)
+    FittedModel(model, path, scope, origin, needed, natural).write(settings.out)
     everything = len(family_hashes(recorded.runs))
     console.print(
         f"Fitted on {len(runs)} of {len(recorded.runs)} runs ({len(families)} of {everything} "
@@ -71,6 +85,12 @@ def run(settings: Settings) -> None:
         highlight=False,
         soft_wrap=True,
     )
+
+
+def _lengths(columns: Columns, policy: Policy, scope: Scope) -> LengthModel:
+    """Fit the lengths that the runs need under a policy."""
+    needed = needed_lengths(columns, policy).tolist()
+    return fit_lengths(list(map(request_of, columns.runs)), needed, scope.max_tokens)
 
 
 def _chosen(recorded: Recorded, settings: Settings) -> tuple[Run, ...]:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
 from itertools import islice
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, Self
 
 from stopping_core.policies.learned.evidence import Evidence
 from stopping_core.policies.learned.logistic import Logistic
@@ -23,6 +27,7 @@ _AHEAD = 24  # words of the context after a copy that may come next
 _RECENT = 40.0  # tokens since the last new word that count
 _NOTHING_NEW = -5.0  # the same, before the first one
 _RARE = 3e-3  # a weight that is as good as none
+_KEPT = 16  # requests whose contexts stay read: each call of a request makes an engine
 
 
 class _Said(NamedTuple):
@@ -36,6 +41,56 @@ class _Said(NamedTuple):
     repeated: int = 0  # runs of three words that had occurred
     run: tuple[str, ...] = ()  # the last three words
     copies: dict[int, int] = {}  # noqa: RUF012  # place in the context -> words copied up to it
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Asked:
+    """What is known of a request before the answer begins; all its streams share it.
+
+    Args:
+        words: Of the context, in order, in lower case.
+        sentence: The number of each word's sentence.
+        asked: Stems of the words of the question.
+        places: Where each word of the context stands.
+        at: The weight at each place; empty where there are none.
+        weights: The largest weight of each word that may be the answer.
+        falling: These words, from the largest weight on.
+        total: Sum of the weights, or 1.
+    """
+
+    words: Sequence[str]
+    sentence: Sequence[int]
+    asked: frozenset[str]
+    places: Mapping[str, Sequence[int]]
+    at: Sequence[float]
+    weights: Mapping[str, float]
+    falling: Sequence[str]
+    total: float
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        return self  # nothing in it changes, and every stream copies its policy
+
+    def may_be(self, word: str) -> bool:
+        """Whether a word may be the answer: no small word, and none of the question."""
+        return word not in SMALL and stem(word) not in self.asked
+
+
+@lru_cache(_KEPT)
+def _read(question: str, context: str, salience: Logistic | None) -> _Asked:
+    read = read_context(question, context)
+    places: dict[str, list[int]] = {}
+    for place, word in enumerate(read.words):
+        places.setdefault(word, []).append(place)
+    asked = read.asked
+    at: list[float] = [] if salience is None else read.weights(salience).tolist()
+    weights = {
+        word: max(0.0, *(at[place] for place in where))
+        for word, where in places.items()
+        if at and word not in SMALL and stem(word) not in asked
+    }
+    falling = sorted(weights, key=weights.__getitem__, reverse=True)
+    total = math.fsum(weights.values()) or 1.0
+    return _Asked(read.words, read.sentence, asked, places, at, weights, falling, total)
 
 
 class AnswerEvidence(Evidence):
@@ -79,27 +134,20 @@ class AnswerEvidence(Evidence):
         self.reset(Request())
 
     def reset(self, request: Request) -> None:
-        context = read_context(request.question, request.context)
-        self._words, self._sentence, self._asked = context.words, context.sentence, context.asked
-        self._places: dict[str, list[int]] = {}
-        for place, word in enumerate(context.words):
-            self._places.setdefault(word, []).append(place)
-        self._at: list[float] = []  # the weight at each place
-        if self.salience is not None:
-            self._at = context.weights(self.salience).tolist()
-        self._weights: dict[str, float] = {}
-        for word, weight in zip(context.words, self._at, strict=False):
-            if self._may_be_asked(word):
-                self._weights[word] = max(weight, self._weights.get(word, 0.0))
-        self._falling = sorted(self._weights, key=lambda word: -self._weights[word])
-        self._total = math.fsum(self._weights.values()) or 1.0
+        self._about = _read(request.question, request.context, self.salience)
         self._said = _Said()
+        self._guess: tuple[str, int, _Said] | None = None  # the part as a word, if it was read
         self._seen: set[str] = set()
         self._runs: set[tuple[str, ...]] = set()
         self._finished = 0.0
         self._tokens = 0
         self._part = ""  # a word that may go on
         self._part_at = 0  # tokens up to its end so far
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        twin = copy.copy(self)
+        twin._seen, twin._runs = self._seen.copy(), self._runs.copy()
+        return twin
 
     def update(self, step: Step) -> None:
         if step.channel != "answer":
@@ -123,82 +171,81 @@ class AnswerEvidence(Evidence):
                 self._take(piece[:_LONGEST].lower(), at)
 
     def row(self) -> tuple[float, ...]:
-        said, part = self._said, self._part.lower()
-        if part in self._places:
+        about, said, part = self._about, self._said, self._part.lower()
+        if part in about.places:
             said = self._with(part, self._part_at)
+            self._guess = part, self._part_at, said
         else:
             part = ""
         nan = math.nan
         since = _NOTHING_NEW if said.new_at is None else min(self._tokens - said.new_at, _RECENT)
         length, ahead = self._copying(said, part)
-        known = bool(self._weights)
+        known = bool(about.weights)
         return (
             math.log(max(1, self._tokens)),
-            said.mass / self._total if known else nan,
+            said.mass / about.total if known else nan,
             self._finished if known else nan,
             math.log(self._unsaid(said) + _RARE) if known else nan,
-            ahead / self._total if known else nan,
+            ahead / about.total if known else nan,
             float(since),
             said.repeated / (1 + said.words),
-            float(length) if self._places else nan,
+            float(length) if about.places else nan,
         )
 
-    def _may_be_asked(self, word: str) -> bool:
-        return word not in SMALL and stem(word) not in self._asked
-
     def _take(self, word: str, at: int) -> None:
-        self._said = self._with(word, at)
-        if self._may_be_asked(word) and len(self._seen) < _CAPACITY:
+        guess, self._guess = self._guess, None
+        known = guess is not None and guess[0] == word and guess[1] == at
+        self._said = guess[2] if known and guess is not None else self._with(word, at)
+        if len(self._seen) < _CAPACITY and self._about.may_be(word):
             self._seen.add(word)
         if len(self._runs) < _CAPACITY:
             self._runs.add(self._said.run)
 
     def _with(self, word: str, at: int) -> _Said:
         """What is said when one more word is, which ends after ``at`` tokens."""
-        said = self._said
-        words = self._words
-        copies = {
-            place + 1: min(length + 1, _COPIED)
-            for place, length in said.copies.items()
-            if place + 1 < len(words) and words[place + 1] == word
-        }
-        for place in islice(self._places.get(word, ()), _COPIES):
+        about, said, seen = self._about, self._said, self._seen
+        words, end = about.words, len(about.words)
+        copies: dict[int, int] = {}
+        for place, length in said.copies.items():
+            if place + 1 < end and words[place + 1] == word:
+                copies[place + 1] = min(length + 1, _COPIED)
+        for place in about.places.get(word, ())[:_COPIES]:
             copies.setdefault(place, 1)
+        if len(copies) > 2 * _COPIES:
+            copies = dict(islice(copies.items(), 2 * _COPIES))
         run = (*said.run, word)[-_RUN:]
-        changed = said._replace(
-            words=said.words + 1,
-            run=run,
-            repeated=said.repeated + (run in self._runs),
-            copies=dict(islice(copies.items(), 2 * _COPIES)),
-        )
-        if word in self._seen or not self._may_be_asked(word):
-            return changed
-        weight, rank, falling = self._weights.get(word, 0.0), said.rank, self._falling
-        while rank < len(falling) and (falling[rank] in self._seen or falling[rank] == word):
-            rank += 1
-        return changed._replace(
-            mass=said.mass + weight, largest=max(said.largest, weight), rank=rank, new_at=at
-        )
+        mass, largest, rank, new_at = said.mass, said.largest, said.rank, said.new_at
+        if word not in seen and about.may_be(word):
+            weight, falling = about.weights.get(word, 0.0), about.falling
+            while rank < len(falling) and (falling[rank] in seen or falling[rank] == word):
+                rank += 1
+            mass, largest, new_at = mass + weight, max(largest, weight), at
+        repeated = said.repeated + (run in self._runs)
+        return _Said(said.words + 1, mass, largest, rank, new_at, repeated, run, copies)
 
     def _unsaid(self, said: _Said) -> float:
         """The largest weight that was not said, 0 where all were."""
-        return self._weights[self._falling[said.rank]] if said.rank < len(self._falling) else 0.0
+        about = self._about
+        return about.weights[about.falling[said.rank]] if said.rank < len(about.falling) else 0.0
 
     def _copying(self, said: _Said, part: str) -> tuple[int, float]:
         """How many words the text copies, and the weight of what comes next and is new."""
         if not said.copies:
             return 0, 0.0
+        about, seen = self._about, self._seen
         place, length = next(iter(said.copies.items()))
-        if self._at:
-            place, length = max(said.copies.items(), key=lambda one: (one[1], self._at[one[0]]))
+        if about.at:
+            for other, copied in said.copies.items():  # the longest, of these the weightiest
+                if copied > length or (copied == length and about.at[other] > about.at[place]):
+                    place, length = other, copied
         if length < 2:
             return length, 0.0
-        words, sentence = self._words, self._sentence
+        words, sentence = about.words, about.sentence
         following = [
-            self._weights.get(words[after], 0.0)
+            about.weights.get(words[after], 0.0)
             for after in range(place + 1, min(place + 1 + _AHEAD, len(words)))
             if sentence[after] == sentence[place]
-            and words[after] not in self._seen
+            and words[after] not in seen
             and words[after] != part
         ]
         return length, math.fsum(following)

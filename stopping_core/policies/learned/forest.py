@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Self, TypeAlias
 
@@ -73,6 +73,14 @@ class Forest:
             return self._probability(features)
         blocks = range(0, len(features), _BLOCK)
         return np.concatenate([self._probability(features[i : i + _BLOCK]) for i in blocks])
+
+    def probability_of(self, row: Sequence[float]) -> float:
+        """Return the probability of one row, to the bit as among others.
+
+        Args:
+            row: The features of a place.  # (d,)
+        """
+        return float(self._probability(np.array((row,)))[0])
 
     def _probability(self, features: Floats) -> Floats:
         feature, threshold, leaf = self._arrays

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -15,6 +15,8 @@ from stopping_core.plain_data import finite, members, numbers
 if TYPE_CHECKING:
     Floats = NDArray[np.float64]
     Labels = NDArray[np.bool_]
+
+_NAMES = ("mean", "scale", "weights", "intercept")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +36,13 @@ class Logistic:
     scale: tuple[float, ...]
     weights: tuple[float, ...]
     intercept: float
+    _arrays: tuple[Floats, Floats, Floats] = field(init=False, repr=False, compare=False)
+    _triples: tuple[tuple[float, float, float], ...] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        columns = self.mean, self.scale, self.weights
+        object.__setattr__(self, "_arrays", tuple(np.array(one, np.float64) for one in columns))
+        object.__setattr__(self, "_triples", tuple(zip(*columns, strict=True)))
 
     def __len__(self) -> int:
         """How many features it reads."""
@@ -50,12 +59,29 @@ class Logistic:
         """
         # No matrix product, and rows that lie in order: a row must give the same bits alone and
         # among others.
-        terms = np.ascontiguousarray(features) - self.mean
-        terms /= self.scale
-        terms *= self.weights
+        mean, scale, weights = self._arrays
+        terms = np.ascontiguousarray(features) - mean
+        terms /= scale
+        terms *= weights
         terms[np.isnan(terms)] = 0.0
         odds = np.minimum(np.maximum(terms.sum(axis=1) + self.intercept, -500.0), 500.0)
         return np.asarray(1 / (1 + np.exp(-odds)))
+
+    def probability_of(self, row: Sequence[float]) -> float:
+        """Return the probability of one row, to the bit as among others, and faster.
+
+        Floats do what is the same in numpy. Sum and exponential stay numpy's, which differ in the
+        last digit from those of Python.
+
+        Args:
+            row: The features of a place, floats.  # (d,)
+        """
+        terms = [
+            term if (term := (value - mean) / scale * weight) == term else 0.0
+            for value, (mean, scale, weight) in zip(row, self._triples, strict=True)
+        ]
+        odds = float(np.add.reduce(np.array(terms))) + self.intercept
+        return 1 / (1 + float(np.exp(-min(max(odds, -500.0), 500.0))))
 
     @classmethod
     def fit(cls, features: Floats, labels: Labels, extra: str, **settings: Any) -> Self:
@@ -108,7 +134,7 @@ class Logistic:
         Raises:
             ValueError: Names the key that is missing, unknown or wrong, and its value.
         """
-        held = members(data, [one.name for one in fields(cls)], key)
+        held = members(data, _NAMES, key)
         mean, scale, weights = (
             numbers(held[name], f"{key}.{name}") for name in ("mean", "scale", "weights")
         )

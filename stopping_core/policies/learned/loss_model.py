@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias, get_args
 
@@ -73,6 +73,16 @@ class LossModel:
         spent = np.log(np.maximum(tokens, 1))
         score: NDArray[np.float64] = np.log(self.scorer.probability(features) + _FLOOR)
         return score - self.exponent * spent
+
+    def score_of(self, row: Sequence[float], tokens: int) -> float:
+        """Return the score of one place, to the bit as among others, and faster.
+
+        Args:
+            row: As ``evidence`` gives it.  # (d,)
+            tokens: Output tokens up to the place.
+        """
+        score = float(np.log(self.scorer.probability_of(row) + _FLOOR))
+        return score - self.exponent * float(np.log(float(max(tokens, 1))))
 
     def evidence(self) -> Evidence:
         """Make what turns a stream into the features, as new."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import TYPE_CHECKING, ClassVar, Self
 
 import numpy as np
@@ -18,6 +19,12 @@ if TYPE_CHECKING:
 _LONGEST = 4096  # tokens up to which it is asked at its own distance
 _CAREFUL: Mapping[Channel, float] = {"answer": -8.5, "reasoning": -6.0}  # of a grid's thresholds
 _STEP = 0.15
+
+
+@lru_cache(8)
+def _every(tokens: int) -> tuple[int, ...]:
+    """The counts at which it is asked; the same object for every engine."""
+    return tuple(range(tokens, _LONGEST + 1, tokens))
 
 
 class LearnedStopping(Policy):
@@ -104,19 +111,20 @@ class LearnedStopping(Policy):
         return () if self._evidence is None else (self._evidence,)
 
     def needs(self) -> frozenset[Need]:
+        if self._evidence is not None:
+            return self._evidence.needs
         return evidence_for(self.channel, self.tier).needs
 
     def marks(self) -> tuple[int, ...]:
         if self.channel == "reasoning":
             return ()
-        return tuple(range(self.every, _LONGEST + 1, self.every))
+        return _every(self.every)
 
     def decide(self, checkpoint: Checkpoint) -> Decision:
         model, evidence = self._fitted(), self._evidence
         if evidence is None or not self._looks(checkpoint.boundary):
             return CONTINUE
-        features = np.array([evidence.row()])
-        score = model.score(features, np.array([checkpoint.tokens]))[0]
+        score = model.score_of(evidence.row(), checkpoint.tokens)
         return Decision(True, self.reason) if score <= self.threshold else CONTINUE
 
     def stops(self, columns: Columns) -> Stops:

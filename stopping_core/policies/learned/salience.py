@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from bisect import bisect_left
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -50,6 +49,7 @@ _WORD = re.compile(WORD)
 _SENTENCE = re.compile(r"(?<=[.!?。！？])\s*(?=\s)|(?<=[。！？])")
 _KINDS = len(KINDS)
 _SHAPES = 7
+_NAME, _FIRST_NAME = 4, 5  # shapes: a capital letter, and one that begins a sentence
 _FAR = 40  # words: a word of the question further off is none
 _PLAIN = 16
 _LOGARITHMS = [3, 4, 6]  # of the plain features: distance, count, words of the sentence
@@ -121,52 +121,89 @@ def read_context(question: str, context: str) -> Context:
     overlap = [
         sum(sorted(rarity[one] for one in stems & set(map(stem, sentence)))) for sentence in lower
     ]
-    total, most = max(1, len(stems)), max(overlap, default=0.0)
-    kind = kind_of(question)
-    rows: list[tuple[float, ...]] = []
-    shapes: list[int] = []
-    for number, (sentence, words) in enumerate(zip(lower, sentences, strict=True)):
-        size = len(sentence)
-        in_question = [stem(word) in stems for word in sentence]
-        places = [place for place, inside in enumerate(in_question) if inside]
-        held, best = overlap[number] / total, overlap[number] >= most - 1e-9
-        for place, word in enumerate(sentence):
-            before, after = place > 0, place + 1 < size
-            shapes.append(_shape(words[place], word, first=not before))
-            rows.append(
-                (
-                    in_question[place],
-                    held,
-                    best,
-                    1 + _distance(place, places),
-                    count[word],
-                    place / size,
-                    size + 1,
-                    before and in_question[place - 1],
-                    after and in_question[place + 1],
-                    (number + 0.5) / len(sentences),
-                    len(word),
-                    before and sentence[place - 1] in _LEADING,
-                    before and words[place - 1][0].isupper(),
-                    after and words[place + 1][0].isupper(),
-                    bool(places) and place > places[-1],
-                    most / total,
-                )
-            )
+    total = max(1, len(stems))
+    plain, shapes = _plain(sentences, lower, stems, np.array(overlap), total)
     return Context(
         tuple(word for sentence in lower for word in sentence),
         tuple(number for number, sentence in enumerate(lower) for _ in sentence),
         stems,
-        _features(kind, shapes, np.array(rows, dtype=np.float64).reshape(-1, _PLAIN)),
+        _features(kind_of(question), shapes, plain),
     )
 
 
-def _features(kind: int, shapes: list[int], plain: NDArray[np.float64]) -> NDArray[np.float64]:
+def _plain(
+    sentences: Sequence[Sequence[str]],
+    lower: Sequence[Sequence[str]],
+    stems: frozenset[str],
+    overlap: NDArray[np.float64],
+    total: int,
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Take the plain features of words, and their shapes.
+
+    Args:
+        sentences: The words of each sentence.
+        lower: The same in lower case.
+        stems: Of the question.
+        overlap: How much of the question each sentence holds, in rare words.  # (sentences,)
+        total: Stems of the question, at least 1.
+
+    Returns:
+        The features, # (words, 16), and the shapes, # (words,).
+    """
+    sizes = np.array([len(sentence) for sentence in lower], dtype=np.int64)
+    of = np.repeat(np.arange(len(lower)), sizes)  # the sentence of each word
+    begin, size = (np.cumsum(sizes) - sizes)[of], sizes[of]
+    at = np.arange(len(of))
+    first, last = at == begin, at + 1 == begin + size
+
+    number: dict[str, int] = {}
+    word = [number.setdefault(one, len(number)) for sentence in lower for one in sentence]
+    inside, leading, length = (
+        np.array([of_word(one) for one in number], dtype=np.int64)[word]
+        for of_word in (lambda one: stem(one) in stems, _LEADING.__contains__, len)
+    )
+    written: dict[str, int] = {}
+    form = [written.setdefault(one, len(written)) for sentence in sentences for one in sentence]
+    shapes, upper = (
+        np.array([of_form(one) for one in written], dtype=np.int64)[form]
+        for of_form in (_shape, lambda one: one[0].isupper())
+    )
+    shapes[first & (shapes == _NAME)] = _FIRST_NAME
+
+    previous = np.maximum.accumulate(np.where(inside, at, -1))
+    following = np.minimum.accumulate(np.where(inside, at, len(at))[::-1])[::-1]
+    behind, ahead = previous >= begin, following < begin + size
+    far = np.minimum(np.where(behind, at - previous, _FAR), np.where(ahead, following - at, _FAR))
+    most = overlap.max(initial=0.0)
+    plain = (
+        inside,
+        (overlap / total)[of],
+        (overlap >= most - 1e-9)[of],
+        1 + np.minimum(far, _FAR),
+        np.bincount(word, minlength=len(number))[word],
+        (at - begin) / size,
+        size + 1,
+        np.roll(inside, 1) * ~first,
+        np.roll(inside, -1) * ~last,
+        (of + 0.5) / len(lower) if len(lower) else of,
+        length,
+        np.roll(leading, 1) * ~first,
+        np.roll(upper, 1) * ~first,
+        np.roll(upper, -1) * ~last,
+        behind & ~ahead,
+        np.full(len(at), most / total),
+    )
+    return np.stack(plain, axis=1, dtype=np.float64), shapes
+
+
+def _features(
+    kind: int, shapes: NDArray[np.int64], plain: NDArray[np.float64]
+) -> NDArray[np.float64]:
     """Put together the features of words: kind by shape, shape, and plain ones with products."""
     features = np.zeros((len(shapes), WIDTH))
-    at, shape = np.arange(len(shapes)), np.array(shapes, dtype=np.int64)
-    features[at, kind * _SHAPES + shape] = 1
-    features[at, _KINDS * _SHAPES + shape] = 1
+    at = np.arange(len(shapes))
+    features[at, kind * _SHAPES + shapes] = 1
+    features[at, _KINDS * _SHAPES + shapes] = 1
     plain[:, _LOGARITHMS] = np.log(plain[:, _LOGARITHMS])
     held, best, far = plain[:, 1], plain[:, 2], plain[:, 3]
     products = np.stack([held * far, best * far, held * best, far**2], axis=1)
@@ -174,8 +211,9 @@ def _features(kind: int, shapes: list[int], plain: NDArray[np.float64]) -> NDArr
     return features
 
 
-def _shape(word: str, lowered: str, *, first: bool) -> int:
+def _shape(word: str) -> int:
     """What a word looks like: small, a year, a number, a month, a name, ..."""
+    lowered = word.lower()
     if lowered in SMALL:
         return 0
     if _YEAR.fullmatch(lowered):
@@ -184,13 +222,4 @@ def _shape(word: str, lowered: str, *, first: bool) -> int:
         return 2
     if lowered in _MONTHS:
         return 3
-    if word[0].isupper():
-        return 5 if first else 4
-    return 6
-
-
-def _distance(place: int, places: Sequence[int]) -> int:
-    """Words between a place and the nearest of some places, which are sorted; at most 40."""
-    after = bisect_left(places, place)
-    near = [abs(place - places[i]) for i in (after - 1, after) if 0 <= i < len(places)]
-    return min([_FAR, *near])
+    return _NAME if word[0].isupper() else 6

@@ -93,7 +93,7 @@ def table(found: Sequence[Member]) -> Table:
     table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     for name in ("trial", "tuned:\nsaved", "\nlost", "reported:\nsaved", "\nlost"):
         table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("\npolicy", overflow="fold")
+    table.add_column("\npolicy", no_wrap=True)
     for one in found:
         trial = one.trial
         tuned = f"{trial.saving:.1f}%", f"{trial.lost:.1f}"

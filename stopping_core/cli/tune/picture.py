@@ -18,7 +18,7 @@ _TUNED = "#0072b2"
 _REPORTED = "#d55e00"
 _CLOUD = "0.72"
 _LEAST = 5.0  # points of loss that are shown at least
-_MOST = 15.0  # and at most, unless the front begins beyond
+_MOST = 10.0  # and at most, unless the front begins beyond, or the runs are few
 
 
 def draw(title: str, tried: Sequence[Trial], found: Sequence[Member], path: Path) -> None:
@@ -32,8 +32,8 @@ def draw(title: str, tried: Sequence[Trial], found: Sequence[Member], path: Path
     """
     figure = Figure(figsize=(8.4, 6.0), layout="constrained")
     axes = figure.subplots()
-    widest = _widest(found)
-    shown = [one for one in tried if one.lost <= widest]
+    most = widest(found)
+    shown = [one for one in tried if one.lost <= most]
     axes.plot(
         [one.lost for one in shown],
         [one.saving for one in shown],
@@ -50,24 +50,24 @@ def draw(title: str, tried: Sequence[Trial], found: Sequence[Member], path: Path
     _line(axes, tuned, _TUNED, "front, tuned half: optimistic", "o-")
     points = [one.reported.point for one in found if one.reported is not None]
     best = [(points[number].lost, points[number].saving) for number in front(points)]
-    _line(axes, best, _REPORTED, "the same settings, reported half", "-")
+    _line(axes, best, _REPORTED, "the same settings, reported half", "o-")
     _reported(axes, found)
-    top = max([20.0, *(y for x, y in tuned if x <= widest), *(p.saving for p in points)])
-    bottom = min([0.0, *(p.saving for p in points if p.lost <= widest)])
-    axes.set_xlim(-0.02 * widest, widest)
+    inside = [y for x, y in (*tuned, *((p.lost, p.saving) for p in points)) if x <= most]
+    top, bottom = max([20.0, *inside]), min([0.0, *inside])
+    axes.set_xlim(-0.02 * most, most)
     axes.set_ylim(bottom - 0.02 * top, min(102.0, 1.06 * top))
     axes.yaxis.set_major_formatter(lambda y, _: f"{y:.0f}%")
     axes.set_ylabel("tokens saved, probes paid")
-    axes.set_xlabel(_beyond(tried, widest))
+    axes.set_xlabel(_beyond(tried, most))
     axes.spines[["top", "right"]].set_visible(False)
     wrapped = "\n".join(textwrap.wrap(title, 90))
     axes.set_title(wrapped, fontsize=11, loc="left", parse_math=False)
-    axes.legend(loc="lower right", frameon=False)
+    figure.legend(loc="outside lower center", ncols=3, frameon=False)
     figure.savefig(path, dpi=140)
 
 
-def _widest(found: Sequence[Member]) -> float:
-    """The largest loss that is shown: past it nobody wants to stop."""
+def widest(found: Sequence[Member]) -> float:
+    """The largest loss that is shown, points: past it nobody wants to stop."""
     lost = [one.trial.lost for one in found]
     lost += [one.reported.point.lost for one in found if one.reported is not None]
     runs = min((one.reported.point.n for one in found if one.reported is not None), default=0)
@@ -119,7 +119,7 @@ def _reported(axes: Axes, found: Sequence[Member]) -> None:
         axes.plot(point.lost, point.saving, "o", color=_REPORTED, markersize=5.5, zorder=4)
 
 
-def _beyond(tried: Sequence[Trial], widest: float) -> str:
+def _beyond(tried: Sequence[Trial], most: float) -> str:
     said = "right answers lost, points of all runs"
-    beyond = sum(one.lost > widest for one in tried)
+    beyond = sum(one.lost > most for one in tried)
     return f"{said}\n{beyond} of {len(tried)} trials lose more than is shown" if beyond else said

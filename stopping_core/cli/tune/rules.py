@@ -91,7 +91,7 @@ def _of_reasoning() -> dict[str, Rule]:
 
 
 def _learned_answer(trial: Asked) -> Policy:
-    threshold = trial.suggest_float("learned.threshold", -8.5, -2.5, step=0.05)
+    threshold = trial.suggest_float("learned.threshold", -8.5, -2.0, step=0.05)
     every = trial.suggest_categorical("learned.every", (2, 4, 8))
     return LearnedStopping(threshold, every=every)
 

@@ -20,7 +20,7 @@ from stopping_core.cli.bench.sweeping import channel_of, every_of
 from stopping_core.cli.bench.table import FEWEST
 from stopping_core.cli.tune.front import Member, as_json, members, table
 from stopping_core.cli.tune.half import Reported, Searched
-from stopping_core.cli.tune.picture import draw
+from stopping_core.cli.tune.picture import draw, widest
 from stopping_core.cli.tune.runs import RESAMPLES, Recorded, deal, read
 from stopping_core.cli.tune.search import SAMPLER, Search, Trial, address
 from stopping_core.cli.tune.space import DEFAULT, DefaultSpace, named
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 VERSION = 1
 """Of the layout of ``front.json``."""
 
+_WIDE = 1000  # characters
 _DECIDING = ("numpy", "optuna", "pyarrow", "scikit-learn", "stopping-core")
 _HONEST = (
     "The tuned half chose these settings: its figures are optimistic. The reported half had no "
@@ -139,8 +140,13 @@ def _show(
     for why, times in Counter(refused).most_common(1):
         others = "" if times == len(refused) else f", and {len(refused) - times} for other reasons"
         say(f"{len(refused)} more could not be tried, {times} as: {why}{others}.")
-    if found:
-        console.print(table(found))
+    most = widest(found)
+    shown = [one for one in found if one.trial.lost <= most]
+    if shown:
+        # As wide as it takes: a policy that was folded is hard to copy.
+        Console(width=_WIDE).print(table(shown))
+        if len(shown) < len(found):
+            say(f"{len(found) - len(shown)} more lose over {most:.0f} points: see front.json.")
         say("saved: % of tokens, probes paid; lost: right answers, points of all runs.")
     else:
         say("No setting saves anything.")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ import filelock
 import numpy as np
 import optuna
 import sqlalchemy
-from optuna.exceptions import ExperimentalWarning, StorageInternalError
+from optuna.exceptions import StorageInternalError
 from optuna.samplers import TPESampler
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
@@ -29,10 +28,10 @@ if TYPE_CHECKING:
 NAME = "stopping tune"
 """Of the study in its database."""
 
-SAMPLER = "TPE, multivariate by groups"
+SAMPLER = "TPE"
 """What proposes the settings."""
 
-_STARTUP = 20  # trials that are drawn at random before anything is proposed
+_STARTUP = 10  # trials that are drawn at random before anything is proposed
 _HELD = "search"  # the study's attribute that says what it searches
 _WHY = "pruned"  # the trial's attribute that says why it was
 _POLICY = "policy"
@@ -60,10 +59,12 @@ class Trial:
 class Search:
     """Searches a space for what saves much and loses little, one trial after the other.
 
-    Settings are proposed by TPE for several objectives, each branch of the space by itself. NSGA-II
-    was the other choice. It crosses over only parameters that all trials have, which in a space of
-    different rules is the name of the rule and little else: their thresholds it draws at random.
-    And it learns a generation at a time, of which a budget of some hundred trials holds few.
+    Settings are proposed by TPE for several objectives, each parameter by the trials that have it.
+    NSGA-II was the other choice. It crosses over only parameters that all trials have, which in a
+    space of different rules is the name of the rule and little else: thresholds it draws at random,
+    and on made-up runs 150 trials of it found no more than random draws. It learns a generation at
+    a time, too, of which some hundred trials hold few. TPE that draws the parameters of a rule
+    together was as good, and is experimental in Optuna.
 
     Every trial has a sampler of its own, seeded by the seed and by how many trials were finished
     before. So a search that was interrupted goes on as if it had not been: it proposes what the
@@ -242,15 +243,7 @@ def _storage(url: str) -> RDBStorage:
 def _sampler(seed: int, finished: int) -> TPESampler:
     """What proposes the next settings, given how many trials are finished."""
     own = int(np.random.SeedSequence((seed, finished)).generate_state(1)[0])
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ExperimentalWarning)
-        return TPESampler(
-            n_startup_trials=_STARTUP,
-            multivariate=True,
-            group=True,
-            constant_liar=False,
-            seed=own,
-        )
+    return TPESampler(n_startup_trials=_STARTUP, constant_liar=False, seed=own)
 
 
 @contextmanager

@@ -38,7 +38,7 @@ def linear(penalty: float) -> Fit:
 
     def fit(known: Sequence[Request], needed: Floats, new: Sequence[Request]) -> Floats:
         model = fit_lengths(known, needed.astype(int).tolist(), penalty=penalty)
-        return np.array([model.log_quantiles(request) for request in new])
+        return np.array([model.log_quantiles(features_of(request)) for request in new])
 
     return fit
 

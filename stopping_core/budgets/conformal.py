@@ -10,6 +10,7 @@ from fractions import Fraction
 from typing import SupportsIndex
 
 from stopping_core.budgets.lengths import LengthModel
+from stopping_core.budgets.request_features import features_of
 from stopping_core.types import Request
 
 
@@ -72,7 +73,7 @@ def calibrate(
 def _scores(model: LengthModel, request: Request, needed: SupportsIndex) -> list[float]:
     """By how much the log of the needed length exceeds each quantile.  # (levels,)."""
     tokens = min(max(1, int(needed)), model.cap)
-    return [math.log(tokens) - log for log in model.log_quantiles(request)]
+    return [math.log(tokens) - log for log in model.log_quantiles(features_of(request))]
 
 
 def _order_statistic(rising: Sequence[float], level: float) -> float | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from itertools import pairwise
 from operator import mul
@@ -90,11 +90,16 @@ class LengthModel:
         """Whether its levels are a promise."""
         return self.offsets is not None
 
-    def log_quantiles(self, request: Request) -> tuple[float, ...]:
-        """Return the fitted quantiles of the log length, sorted; without offsets.  # (levels,)."""
+    def log_quantiles(self, features: Sequence[float]) -> tuple[float, ...]:
+        """Return the fitted quantiles of the log length, sorted; without offsets.  # (levels,).
+
+        Args:
+            features: Of the request, by
+                :func:`~stopping_core.budgets.request_features.features_of`.  # (d,)
+        """
         standard = [
             0.0 if math.isnan(value) else min(max((value - mean) / scale, -_FAR), _FAR)
-            for value, mean, scale in zip(features_of(request), self.mean, self.scale, strict=True)
+            for value, mean, scale in zip(features, self.mean, self.scale, strict=True)
         ]
         return tuple(
             sorted(
@@ -103,13 +108,19 @@ class LengthModel:
             )
         )
 
-    def quantiles(self, request: Request) -> tuple[int, ...]:
+    def quantiles(
+        self, request: Request, features: Sequence[float] | None = None
+    ) -> tuple[int, ...]:
         """Return a length for each level, tokens: whole, in [1, cap], never falling.  # (levels,).
 
         With offsets, each is at least what its own level asks for, so that what is promised of a
         level holds however the offsets lie to each other.
+
+        Args:
+            request: What is known before the first token.
+            features: Its features, where they are known already.
         """
-        logs = self.log_quantiles(request)
+        logs = self.log_quantiles(features_of(request) if features is None else features)
         offsets = self.offsets or (0.0,) * len(logs)
         grants, last = [], 1
         for log, offset in zip(logs, offsets, strict=True):

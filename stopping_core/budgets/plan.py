@@ -68,49 +68,48 @@ def plan(outlook: Outlook, prices: Prices, calls: int) -> Plan:
         prices: Of a further call.
         calls: How many calls may still be made, >= 1.
     """
-    costs, chances, last = _costs(outlook, prices), outlook.chances, len(outlook.grants) - 1
-    above = _above(chances)
-    # later[i]: expected cost after grant i, not divided by its chance; of no call, none
-    best = [(costs[i][last], last) for i in range(last + 1)]
+    costs, last = _costs(outlook, prices), len(outlook.grants) - 1
+    # best[i]: expected cost after grant i - 1 was not enough, times the chance of that
+    best = [(row[last], last) for row in costs]
     for _ in range(min(calls, last + 1) - 1):
-        later = [best[j + 1][0] if j < last else 0.0 for j in range(last + 1)]
-        best = [
-            min(
-                # of equal cost the larger grant: fewer calls
-                ((costs[i][j] + later[j], j) for j in range(last, i - 1, -1)),
-                key=lambda one: one[0],
-            )
-            for i in range(last + 1)
-        ]
+        later = [cost for cost, _ in best[1:]]
+        later.append(0.0)
+        best = [_least(row, later, i) for i, row in enumerate(costs)]
     cost, chosen = best[0]
-    return Plan(cost / above[0], outlook.grants[chosen])
+    return Plan(cost / math.fsum(outlook.chances), outlook.grants[chosen])
 
 
-def _above(chances: Sequence[float]) -> list[float]:
-    """The chance that grant i - 1 is not enough: of piece i and all above.  # (m + 1,)."""
-    return [*list(accumulate(reversed(chances)))[::-1], 0.0]
+def _least(row: Sequence[float], later: Sequence[float], first: int) -> tuple[float, int]:
+    """The cheapest grant of a row, and its cost; of equal ones the largest: fewer calls."""
+    least, chosen = math.inf, len(row) - 1
+    for j in range(len(row) - 1, first - 1, -1):
+        cost = row[j] + later[j]
+        if cost < least:
+            least, chosen = cost, j
+    return least, chosen
 
 
 def _costs(outlook: Outlook, prices: Prices) -> list[list[float]]:
-    """Cost of a call with grant j after i - 1 was not enough, times its chance.  # (m, m)."""
+    """Cost of a call with grant j after i - 1 was not enough, times the chance of that.  # (m, m).
+
+    What stands on the left of the diagonal means nothing.
+    """
     grants, chances, ends = outlook.grants, outlook.chances, outlook.ends
-    above, count = _above(chances), len(grants)
-    first = outlook.base == 0
-    # billed[j][k]: pieces below k, under grant j
+    above = [*accumulate(reversed(chances))][::-1]  # that grant i - 1 is not enough
+    above.append(0.0)
+    # billed[j][k]: under grant j, all pieces before k
     billed = [
-        [0.0, *accumulate(p * min(grant, end) for p, end in zip(chances, ends, strict=True))]
+        [0.0, *accumulate([p * min(grant, end) for p, end in zip(chances, ends, strict=True)])]
         for grant in grants
     ]
+    # whole[j]: up to grant j all that it is enough for, beyond it the grant itself
+    whole = [row[j + 1] + above[j + 1] * grants[j] for j, row in enumerate(billed)]
     table = []
-    for i in range(count):
+    for i in range(len(grants)):
         before = outlook.base if i == 0 else grants[i - 1]
-        opening = 0.0 if i == 0 and first else prices.again
-        standing = 0.0 if prices.restarts else before
-        reading = 0.0 if prices.restarts else prices.kept * before
-        row = [math.inf] * i
-        for j in range(i, count):
-            enough = billed[j][j + 1] - billed[j][i]
-            short = above[j + 1] * grants[j]
-            row.append(above[i] * (opening + reading - standing) + enough + short)
-        table.append(row)
+        opening = prices.again if before else 0.0
+        if not prices.restarts:
+            opening += (prices.kept - 1) * before
+        opening *= above[i]
+        table.append([opening + whole[j] - billed[j][i] for j in range(len(grants))])
     return table

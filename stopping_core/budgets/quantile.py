@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from stopping_core.budgets.lengths import LengthModel
 from stopping_core.budgets.plan import Outlook, Plan, Prices, plan
+from stopping_core.budgets.request_features import features_of
 from stopping_core.costs import API, CostRegime
 from stopping_core.ledger import Ledger
 from stopping_core.types import Request
@@ -135,11 +136,12 @@ class QuantileBudget:
     def _pieces(self, request: Request) -> list[tuple[int, int, float, float]]:
         """Of each level and of what is above: lower end, upper end, chance, billed at the most."""
         ceiling = self._ceiling
-        levels = (*self.lengths.levels, 1.0)
-        needed = (*(min(one, ceiling) for one in self.lengths.quantiles(request)), ceiling)
+        levels, features = (*self.lengths.levels, 1.0), features_of(request)
+        quantiles = self.lengths.quantiles(request, features)
+        needed = (*(min(one, ceiling) for one in quantiles), ceiling)
         natural = needed
         if self.natural is not None:
-            natural = (*self.natural.quantiles(request), max(ceiling, self.natural.cap))
+            natural = (*self.natural.quantiles(request, features), max(ceiling, self.natural.cap))
         pieces, low, begun, below = [], 0, 0.0, 0
         for level, high, end in zip(levels, needed, natural, strict=True):
             ends = math.inf

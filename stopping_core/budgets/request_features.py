@@ -70,20 +70,25 @@ def features_of(request: Request) -> tuple[float, ...]:
     return (
         *_of_question(request.question),
         math.log1p(len(context)) if context else math.nan,
-        math.log1p(context.count(" ")) if context else math.nan,
+        math.log1p(_words(context)) if context else math.nan,
         math.log1p(tokens) if tokens else math.nan,
     )
 
 
+def _words(text: str) -> int:
+    """How many words a text has, about: white space of one kind parts them."""
+    return 1 + text.count(" ") + text.count("\n")
+
+
 def _of_question(question: str) -> tuple[float, ...]:
-    if not question.strip():
+    if not question or question.isspace():
         return (math.nan,) * _OF_QUESTION
     end = question[-_READ:].lower()
     kind = kind_of(end)
     sentences, words, items = _asked_for(end)
     return (
         math.log1p(len(question)),
-        math.log1p(len(question.split())),
+        math.log1p(_words(question)),
         math.log1p(len(_SENTENCE.findall(end))),
         math.log1p(len(_NUMBER.findall(end))),
         sentences,

@@ -153,7 +153,7 @@ def test_a_fit_finds_what_makes_answers_long() -> None:
         ]
         assert abs(np.mean(below) - level) < 0.06
     explain, who = (
-        model.log_quantiles(Request(question=question, context="x" * 500))
+        model.log_quantiles(features_of(Request(question=question, context="x" * 500)))
         for question in ("Explain why it was so.", "Who came?")
     )
     assert explain[0] - who[0] > 0.7

@@ -58,7 +58,7 @@ def coverage(model: LengthModel, count: int, seed: int) -> Sequence[int]:
     return [int(one) for one in covered]
 
 
-@pytest.mark.parametrize("count", [19, 99, 150])
+@pytest.mark.parametrize("count", [19, 99])
 @pytest.mark.parametrize("made", [fitted, blind])
 def test_a_level_covers_as_often_as_it_says_and_not_much_more(made: object, count: int) -> None:
     """The share is ceil((n + 1) q) / (n + 1): at least q, and by no more than 1/(n + 1)."""
@@ -83,16 +83,16 @@ def test_groups_are_kept_together_or_the_promise_is_broken() -> None:
     rng, model, level = np.random.default_rng(4), fitted(), LEVELS.index(0.9)
     together, apart = 0, 0
     for _ in range(RESAMPLES):
-        sizes = rng.integers(1, 13, 61)
-        group = np.repeat(np.arange(61), sizes)
-        requests, needed = draw(rng, 61)
+        sizes = rng.integers(1, 13, 21)
+        group = np.repeat(np.arange(21), sizes)
+        requests, needed = draw(rng, 21)
         spread = rng.normal(0, 0.05, len(group))
         grouped = [
             max(1, round(needed[one] * math.exp(more) / sizes[one]))
             for one, more in zip(group.tolist(), spread.tolist(), strict=True)
         ]
         asked = [requests[one] for one in group.tolist()]
-        new = int(np.flatnonzero(group == 60)[0])
+        new = int(np.flatnonzero(group == 20)[0])
         held = calibrate(model, asked[:new], grouped[:new], group[:new].tolist(), seed=0)
         loose = calibrate(model, asked[:new], grouped[:new])
         together += grouped[new] <= held.quantiles(asked[new])[level]

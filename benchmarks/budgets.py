@@ -162,7 +162,9 @@ def report(runs: Sequence[Run], name: str, settings: Settings) -> Iterator[str]:
     models = Models(
         *(
             calibrate(
-                fit_lengths(asked["fit"], known["fit"].tolist(), settings.cap),
+                fit_lengths(
+                    asked["fit"], known["fit"].tolist(), settings.cap, groups=groups["fit"]
+                ),
                 asked["conformal"],
                 known["conformal"].tolist(),
                 groups["conformal"],

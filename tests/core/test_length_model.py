@@ -235,3 +235,14 @@ def test_without_scikit_learn_it_says_what_to_install(monkeypatch: pytest.Monkey
     monkeypatch.setitem(sys.modules, "sklearn.linear_model", None)
     with pytest.raises(MissingPackage, match=r"stopping-core\[fit\]"):
         fit_lengths(*sample(20))
+
+
+def test_features_that_tell_nothing_get_no_weight() -> None:
+    """Where the length has nothing to do with the request, all requests have the same quantiles."""
+    requests, needed = sample(200)
+    model = fit_lengths(requests, needed[::-1], levels=LEVELS, groups=[n // 2 for n in range(200)])
+    assert {weight for row in model.weights for weight in row} == {0.0}
+    told = fit_lengths(requests, needed, levels=LEVELS)
+    assert any(weight != 0 for weight in told.weights[0])
+    with pytest.raises(ValueError, match=r"groups must be of the length of requests, 200, got 1"):
+        fit_lengths(requests, needed, groups=["a"])

@@ -15,6 +15,7 @@ from stopping_core.certificates import FittedModel, Scope
 from stopping_core.cli.fit.path import Fitting
 from stopping_core.cli.fit.recorded import (
     Recorded,
+    family_hash,
     family_hashes,
     origin_of,
     read_recorded,
@@ -90,7 +91,9 @@ def run(settings: Settings) -> None:
 def _lengths(columns: Columns, policy: Policy, scope: Scope) -> LengthModel:
     """Fit the lengths that the runs need under a policy."""
     needed = needed_lengths(columns, policy).tolist()
-    return fit_lengths(list(map(request_of, columns.runs)), needed, scope.max_tokens)
+    requests = list(map(request_of, columns.runs))
+    families = list(map(family_hash, columns.runs))
+    return fit_lengths(requests, needed, scope.max_tokens, groups=families)
 
 
 def _chosen(recorded: Recorded, settings: Settings) -> tuple[Run, ...]:

@@ -7,11 +7,17 @@ ARGS ?=
 
 # Questions a template, and where the runs are kept: make bench-evidence DATA=squad.json QUESTIONS=1000
 QUESTIONS ?= 500
+# Of bench-learned, on whatever its certificate is not made for.
+OTHERS ?= 300
 EVIDENCE ?= build/evidence
 TESTBED := --model build/synthetic-testbed --template testbed --max-tokens 900 --threads 1 --batch 64
 
+LEARNED := $(EVIDENCE)/squad-plain.parquet $(EVIDENCE)/squad-explain.parquet
+REQUANTISED := SmolLM2-135M-Instruct.Q4_0
+
 VENV := .venv
 BIN := $(VENV)/bin
+RECORD = $(BIN)/stopping record --max-tokens 256 --threads 1 --batch 64
 CHECK_PYTHON = $(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(0 if v >= (3, 11) else "Python 3.11 or later is needed, and $(PYTHON) is %d.%d: make PYTHON=python3.12 ..." % v[:2])'
 PIP := -m pip install -qq --disable-pip-version-check
 INSTALL := $(BIN)/python $(PIP) --constraint constraints.txt
@@ -23,7 +29,7 @@ COMPAT := requirements-compat.txt $(addsuffix /pyproject.toml,$(PROJECTS))
 COMPAT_TESTS := tests/core tests/traces tests/baselines tests/cli/test_record.py tests/cli/test_bench.py tests/faults tests/after_cut tests/integration_langchain tests/integration_llama_index tests/integration_transformers
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test compat compat-oldest compat-newest bench bench-cut bench-replay bench-evidence testbed lint wheels clean
+.PHONY: help demo test compat compat-oldest compat-newest bench bench-cut bench-replay bench-evidence bench-learned testbed lint wheels clean
 
 help:
 	@echo "make demo    answers questions with and without stopping, from an embedded model"
@@ -32,6 +38,7 @@ help:
 	@echo "make bench   measures what stopping costs per token, and what it lets through"
 	@echo "make testbed         trains the small model that reasons, up to 40 minutes"
 	@echo "make bench-evidence  records runs and compares all policies on them; hours, and resumable: DATA=squad.json"
+	@echo "make bench-learned   what the learned rule, its budgets and its certificates are worth; likewise"
 	@echo "make lint    checks style, types and the direction of imports"
 	@echo "make wheels  builds the four packages into build/wheels"
 	@echo "make clean   removes what was built, and the virtual environments"
@@ -71,8 +78,8 @@ build/synthetic-testbed/testbed.json: | $(VENV)/.dev
 bench-evidence: $(VENV)/.dev build/synthetic-testbed/testbed.json
 	@test -n "$(DATA)" || { echo "Name a SQuAD v1.1 file: make bench-evidence DATA=squad.json"; exit 2; }
 	for template in plain explain raw prefill; do \
-		$(BIN)/stopping record "$(DATA)" --template $$template --limit $(QUESTIONS) \
-			--max-tokens 256 --threads 1 --batch 64 --out $(EVIDENCE)/squad-$$template.parquet || exit; \
+		$(RECORD) "$(DATA)" --template $$template --limit $(QUESTIONS) \
+			--out $(EVIDENCE)/squad-$$template.parquet || exit; \
 	done
 	$(BIN)/stopping record build/synthetic-testbed/questions.jsonl $(TESTBED) --probe-every 1 \
 		--out $(EVIDENCE)/testbed.parquet
@@ -81,6 +88,24 @@ bench-evidence: $(VENV)/.dev build/synthetic-testbed/testbed.json
 	$(BIN)/python -m benchmarks.testbed.measure $(EVIDENCE)/testbed.parquet
 	$(BIN)/stopping bench $(EVIDENCE)/*.parquet --out $(EVIDENCE)/bench
 	mkdir -p docs/evidence && cp $(EVIDENCE)/bench/table.md $(EVIDENCE)/bench/frontier.png docs/evidence/
+
+# Other ways to learn, learned budgets, and certificates on runs they were not made for: another
+# template, the weights rounded to another format, questions of another kind.
+bench-learned: $(VENV)/.dev
+	@test -n "$(DATA)" || { echo "Name a SQuAD v1.1 file: make bench-learned DATA=squad.json"; exit 2; }
+	$(BIN)/python -m benchmarks.facts --out $(EVIDENCE)/facts.jsonl
+	$(BIN)/python -m benchmarks.requantise Q4_0 --out $(EVIDENCE)/$(REQUANTISED).gguf
+	$(RECORD) "$(DATA)" --limit $(QUESTIONS) --out $(EVIDENCE)/squad-plain.parquet
+	$(RECORD) "$(DATA)" --limit $(OTHERS) --template explain --out $(EVIDENCE)/squad-explain.parquet
+	$(RECORD) $(EVIDENCE)/facts.jsonl --out $(EVIDENCE)/facts.parquet
+	$(RECORD) "$(DATA)" --limit $(OTHERS) --model $(EVIDENCE)/$(REQUANTISED).gguf \
+		--out $(EVIDENCE)/squad-plain-Q4_0.parquet
+	mkdir -p docs/evidence $(EVIDENCE)/transfer
+	$(BIN)/python -m benchmarks.formulations $(LEARNED) --out docs/evidence/formulations.md
+	$(BIN)/python -m benchmarks.budgets $(LEARNED) --out docs/evidence/budgets.md
+	$(BIN)/python -m benchmarks.transfer $(LEARNED) $(EVIDENCE)/squad-plain-Q4_0.parquet \
+		$(EVIDENCE)/facts.parquet --out $(EVIDENCE)/transfer/transfer.md
+	cp $(EVIDENCE)/transfer/transfer.md docs/evidence/
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check

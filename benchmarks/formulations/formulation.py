@@ -11,7 +11,7 @@ from benchmarks.formulations.rows import Floats, Mask, Rows
 SETTINGS = 40
 """How many settings the front of each formulation is made of, at most."""
 
-PRICES = np.geomspace(1e-5, 0.1, SETTINGS)
+PRICES = np.geomspace(2e-5, 0.02, SETTINGS)
 """Lost answers that a token is worth, for formulations that take a price."""
 
 

@@ -39,7 +39,7 @@ def _note(completion: Completion) -> str:
 def _note_of_certificate(completion: Completion) -> str:
     if not completion.uncertified:
         return ""
-    return f"the certificate let nothing be cut here: {completion.uncertified}"
+    return f"not certified: {completion.uncertified}"
 
 
 def _note_of_bill(completion: Completion) -> str:

@@ -76,9 +76,10 @@ class Session:
         hang_up_ends_bill: bool = True,
     ) -> None:
         self.stopping = stopping
-        self.request = request = stopping.admit(
+        request, self._uncertified = stopping.admit(
             request, prefill=prefill, hang_up_ends_bill=hang_up_ends_bill
         )
+        self.request = request
         self.ledger = Ledger()
         self.done = False
         self.error: Exception | None = None
@@ -102,7 +103,7 @@ class Session:
         self._call_start = 0.0
         self._shown = False
         self._fallback: Draft | None = None
-        self._uncertified = ""
+        self._held_back = False
 
     # -- what the driver calls
 
@@ -133,12 +134,13 @@ class Session:
         self._unsent = False
         self._usage = None
         self._answer.begin(self._call)
+        self._note_uncertified(self.stopping.not_covered_call(self._call, prefill=self._prefill))
         return self._call
 
     def feed(self, step: Step, now: float) -> Emission:
         """Take one step of the current call."""
         self._tokens += step.tokens
-        self._note_uncertified(step)
+        self._note_uncertified(self.stopping.not_covered(step))
         self._note_end(step)
         self._usage = step.usage or self._usage
         seconds = self._elapsed(now)
@@ -253,7 +255,10 @@ class Session:
 
         None is made in a stream that the certificate does not cover.
         """
-        if self._uncertified:
+        thought = self._answer.reasoning
+        if thought.strip() and not self._held_back:  # its tags stood in the text
+            self._note_uncertified(self.stopping.not_covered(Step(thought, channel="reasoning")))
+        if self._held_back:
             return False
         check: CompletenessCheck | None = self.stopping.completeness
         if getattr(check, "slow", False):
@@ -299,10 +304,11 @@ class Session:
 
     # -- booking and planning
 
-    def _note_uncertified(self, step: Step) -> None:
-        """Note that the stream is not of the kind that the certificate holds for; tell it once."""
-        if not self._uncertified and (why := self.stopping.not_covered(step)):
-            self._uncertified = why
+    def _note_uncertified(self, why: str) -> None:
+        """Cut nothing any more where the certificate does not cover the stream; tell it once."""
+        if why and not self._held_back:
+            self._held_back = True
+            self._uncertified = "; ".join(filter(None, (self._uncertified, why)))
             _log.warning("the certificate does not cover this stream, so it is not cut: %s", why)
 
     def _note_end(self, step: Step) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from dataclasses import dataclass, field, fields, replace
+from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias, get_args
 
@@ -16,10 +17,10 @@ from stopping_core.policies import LoopGuard, Never, Policy
 from stopping_core.profiles import careful
 from stopping_core.profiles import profile as find_profile
 from stopping_core.protocols import BudgetSchedule, CompletenessCheck, Hook
-from stopping_core.types import Attempt, CallKind, Mode, Request, Step
+from stopping_core.types import Attempt, Call, CallKind, Mode, Request, Step
 
 if TYPE_CHECKING:
-    from stopping_core.certificates import Certificate
+    from stopping_core.certificates import Certificate, CertifiedLevel
 
 Difference: TypeAlias = Literal[
     "model", "template", "sampling", "policy", "completeness", "settings", "budget", "stream"
@@ -191,7 +192,7 @@ class AdaptiveStopping:
         known = find_profile(profile)
         certificate = Certificate.load(path)
         scope = certificate.scope
-        level = certificate.level(known.risk if risk is None else risk)
+        level = _level(certificate, known.risk if risk is None else risk, profile, risk is None)
         policy = certificate.policy(level.risk)
         made: dict[str, Any] = {
             "certificate": certificate,
@@ -207,14 +208,14 @@ class AdaptiveStopping:
                 attempts=made["attempts"],
             )
         if scope.channel == "answer":
-            made["policy"] = policy
+            made |= {"policy": policy, "reasoning": Never()}
         else:
             made |= {"policy": Never(), "reasoning": policy, "reasoning_tags": scope.reasoning_tags}
         return cls(**{**made, **changes})
 
     def admit(
         self, request: Request, *, prefill: bool = True, hang_up_ends_bill: bool = True
-    ) -> Request:
+    ) -> tuple[Request, str]:
         """Hold a request against the certificate, where there is one.
 
         Args:
@@ -224,17 +225,19 @@ class AdaptiveStopping:
 
         Returns:
             The request; what was made from the certificate's template with question and context as
-            the policy was certified on them.
+            the policy was certified on them. And what differs and is trusted, or only watched.
 
         Raises:
             NotCertified: It differs in a way that is not trusted, and the mode is ``active``.
         """
         certificate = self.certificate
         if certificate is None or self.mode == "off":
-            return request
+            return request, ""
+        on_answer = certificate.scope.channel == "answer"
         found = certificate.differences(
             request,
-            policy=self.policy if certificate.scope.channel == "answer" else self.reasoning,
+            policy=self.policy if on_answer else self.reasoning,
+            other=self.reasoning if on_answer else self.policy,
             completeness=self.completeness,
             every=self.checkpoint_every,
             tags=self.reasoning_tags,
@@ -248,13 +251,26 @@ class AdaptiveStopping:
                 raise error
             _log.warning("%s", error)
         read = certificate.scope.read(request)
-        return request if read is None else replace(request, question=read[0], context=read[1])
+        told = "; ".join(found.values())
+        if read is None:
+            return request, told
+        return replace(request, question=read[0], context=read[1]), told
 
     def not_covered(self, step: Step) -> str:
         """Say why the certificate, where there is one, covers no stream with such a step."""
         if self.certificate is None or self.mode == "off" or "stream" in self.trust:
             return ""
         return self.certificate.not_covered(step)
+
+    def not_covered_call(self, call: Call, *, prefill: bool) -> str:
+        """Say why the certificate, where there is one, does not cover what comes of a call."""
+        if self.certificate is None or self.mode != "active" or "stream" in self.trust:
+            return ""
+        if call.resample:
+            return "the answer is sampled anew, as the first one was not complete"
+        if call.turn and not prefill:
+            return "the model was asked to go on in another turn"
+        return ""
 
     def _falls_short(
         self, tokens: int, request: Request, prefill: bool, hang_up_ends_bill: bool
@@ -270,21 +286,34 @@ class AdaptiveStopping:
             return ""
         if self.max_seconds is not None:
             return f"max_seconds is {self.max_seconds:g}"
-        ledger, grant = Ledger(), 0
+        grants = self._grants(request, tokens)
+        if not grants or grants[-1] < tokens:
+            most = grants[-1] if grants else 0
+            return f"the budget grants {most} tokens in {self.attempts} calls"
+        first = grants[0]
+        if not hang_up_ends_bill and self.attempts > 1:
+            first = min(first, cap(self.up_front(request, Ledger()), request, Ledger()) or 0)
+        if not prefill and first < tokens:
+            return (
+                f"the first of several calls grants {first} tokens, of budget and up_front the "
+                f"lesser, to a model that does not continue a prefix"
+            )
+        return ""
+
+    def _grants(self, request: Request, tokens: int) -> list[int]:
+        """What the budget grants, call by call, to an answer that needs so many tokens."""
+        ledger, grants = Ledger(), list[int]()
         for attempt in range(self.attempts):
             granted = cap(self.budget(request, ledger), request, ledger)
             if granted is None:
                 break
-            kind: CallKind = "continue" if attempt else "first"
-            came, grant = granted - grant, granted
-            if grant >= tokens:
+            came = granted - (grants[-1] if grants else 0)
+            grants.append(granted)
+            if granted >= tokens:
                 break
-            ledger.attempts.append(Attempt(kind, grant, came, 0, None, 0.0, "length"))
-        if grant < tokens:
-            return f"the budget grants {grant} tokens in {self.attempts} calls"
-        if not prefill and (ledger.attempts or not hang_up_ends_bill):
-            return "the budget comes in several calls, to a model that does not continue a prefix"
-        return ""
+            kind: CallKind = "continue" if attempt else "first"
+            ledger.attempts.append(Attempt(kind, granted, came, 0, None, 0.0, "length"))
+        return grants
 
     def replace(self, **changes: Any) -> Self:
         """Return a copy with fields changed."""
@@ -292,6 +321,23 @@ class AdaptiveStopping:
         if unknown := sorted(set(changes) - known):
             raise ValueError(f"no such field: {unknown}; fields are {sorted(known)}")
         return replace(self, **changes)
+
+
+def _level(certificate: Certificate, risk: Any, profile: str, of_profile: bool) -> CertifiedLevel:
+    """Find the largest certified level that is no more than a risk."""
+    wanted = float(risk) if isinstance(risk, Real) else math.nan
+    if not 0 < wanted < 1:
+        raise ValueError(f"risk must be in (0, 1), got {risk!r}")
+    try:
+        return certificate.level(wanted)
+    except ValueError as error:
+        if not of_profile:
+            raise
+        known = ", ".join(f"{level.risk:g}" for level in certificate.levels)
+        raise ValueError(
+            f"profile {profile!r} asks for a risk of at most {risk:g}, certified are {known}: name "
+            f"one of them by risk, or another profile"
+        ) from error
 
 
 def _whole_runs(tokens: int) -> GeometricBudget:

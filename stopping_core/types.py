@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import IntFlag
@@ -24,19 +25,25 @@ Need = Literal[
 """What a rule may ask of a stream beyond its text."""
 
 _ONE_TOKEN = 16  # characters that one token may have
+_ONE_LONG = re.compile(r"\s*[A-Za-z]{1,32}|\s+|(\W)\1*")
 
 
 def estimate_tokens(text: str) -> int:
     """Estimate how many tokens a chunk held, where the provider does not say.
 
-    Chunks of up to 16 characters are taken for one token, as streams mostly send them; longer ones
-    for a token every 4 characters, as in English.
+    Chunks of up to 16 characters are taken for one token, as streams mostly send them, and so are
+    one long word, a run of blanks and a row of one mark; longer ones for a token every 4
+    characters, as in English.
 
     Examples:
-        >>> estimate_tokens(" word"), estimate_tokens("x" * 18)
-        (1, 5)
+        >>> [estimate_tokens(text) for text in (" word", " responsibilities", "-" * 40)]
+        [1, 1, 1]
+        >>> estimate_tokens(" of several words")
+        5
     """
-    return 1 if len(text) <= _ONE_TOKEN else math.ceil(len(text) / 4)
+    if len(text) <= _ONE_TOKEN or _ONE_LONG.fullmatch(text):
+        return 1
+    return math.ceil(len(text) / 4)
 
 
 class Boundary(IntFlag):
@@ -144,6 +151,9 @@ class Request:
         model_fingerprint: Of its weights, quantisation and engine, as a recording names them;
             ``""`` where unknown, as behind an endpoint.
         sampling: Settings of the sampler, by :func:`~stopping_core.sampling.sampling_of`.
+        chat: Whether it is sent as messages; False for a raw prompt, None where unknown.
+        beside: What is sent beside these texts, a word each: ``"image_url"``, ``"tools"``,
+            ``"earlier turns"``.
     """
 
     prompt: str = ""
@@ -158,6 +168,8 @@ class Request:
     model: str = ""
     model_fingerprint: str = ""
     sampling: Mapping[str, Any] = field(default_factory=dict)
+    chat: bool | None = None
+    beside: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for name in ("max_tokens", "max_output_tokens", "context_window"):
@@ -342,7 +354,8 @@ class Completion:
         would_stop: In shadow mode, the checkpoint at which ``active`` would have cut; else None.
         hang_up_ends_bill: Whether closing a stream ended the bill. If not, the budgets were set up
             front.
-        uncertified: Why the certificate let no cut be made in this stream, or ``""``.
+        uncertified: Why the certificate's promise does not hold for this request, or ``""``: what
+            was trusted, or what kept the stream from being cut.
     """
 
     text: str

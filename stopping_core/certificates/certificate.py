@@ -156,6 +156,7 @@ class Certificate:
         request: Request,
         *,
         policy: Policy,
+        other: Policy,
         completeness: CompletenessCheck,
         every: int,
         tags: tuple[str, str],
@@ -165,6 +166,7 @@ class Certificate:
         Args:
             request: The request. An unknown model counts as another one.
             policy: That of the certified channel.
+            other: That of the other channel, which must not stop anything.
             completeness: The check; what counts is what is asked before a cut.
             every: Tokens between two checkpoints.
             tags: Of the reasoning.
@@ -182,15 +184,19 @@ class Certificate:
                 f"fingerprint is {request.model_fingerprint}, certified is "
                 f"{scope.model_fingerprint}"
             )
-        if other := other_sampling(request.sampling, scope.temperature):
-            found["sampling"] = other
+        if changed := other_sampling(request.sampling, scope.temperature):
+            found["sampling"] = changed
         if scope.read(request) is None:
             found["template"] = (
                 f"what is sent is not what the template {scope.template.name!r} "
                 f"({scope.template.fingerprint}) makes of a question"
             )
+            if request.beside:
+                found["template"] += f": there is more beside it, {', '.join(request.beside)}"
         if not self._is_certified(policy):
             found["policy"] = f"the policy on the {scope.channel} is {policy!r}"
+        elif not isinstance(other, Never):
+            found["policy"] = f"beside the policy on the {scope.channel} there is {other!r}"
         if scope.channel == "answer" and _before_cut(completeness) != _parts(_DEFAULT):
             found["completeness"] = (
                 f"the check before a cut is {completeness!r}, certified is the default one"
@@ -205,15 +211,21 @@ class Certificate:
         """Say why a stream that brings such a step is not of the kind that was certified.
 
         Where a chunk holds several tokens, the places between them can only be guessed, and a
-        policy that reads logprobs says something else where there are none.
+        policy that reads logprobs says something else where there are none. Several words are
+        several tokens, whatever is counted.
 
         Returns:
             ``""`` where the step is as those of the recorded runs.
         """
-        if not step.text or step.channel != self.scope.channel:
+        if not step.text:
             return ""
-        if step.tokens > 1:
-            return f"a chunk held {step.tokens} tokens, certified is one token at a time"
+        if step.channel != self.scope.channel:
+            thinks = step.channel == "reasoning" and self.scope.reasoning_tags is None
+            return "the model reasons, and the recorded runs did not" if thinks else ""
+        words = len(step.text.split())
+        if step.tokens > 1 or (step.tokens and words > 1):
+            held = f"{step.tokens} tokens" if step.tokens > 1 else f"{words} words"
+            return f"a chunk held {held}, certified is one token at a time"
         if self.model.tier == "logprobs" and step.tokens and step.logprob is None:
             return "a token came without the logprob that the policy reads"
         return ""

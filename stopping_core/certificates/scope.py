@@ -70,8 +70,10 @@ class Scope:
 
         Returns:
             Question and context; None where the template is another one, or more was sent than it
-            makes: another system message, an earlier turn.
+            makes: another system message, an earlier turn, an image, tools.
         """
+        if request.beside or request.chat not in (None, self.template.chat):
+            return None
         if not self.template.chat:
             return self.template.read(request.prompt)
         message = request.question or self._framed(request.prompt)

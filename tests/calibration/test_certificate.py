@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from stopping_core import AdaptiveStopping, Request, Session, report, run
@@ -161,7 +162,7 @@ def test_the_largest_level_that_is_allowed(path: Path, risk: float, threshold: f
     stopping = AdaptiveStopping.load(path, risk)
     assert isinstance(stopping.policy, LearnedStopping)
     assert threshold == stopping.policy.threshold
-    assert isinstance(stopping.reasoning, type(AdaptiveStopping().reasoning))
+    assert isinstance(stopping.reasoning, Never)
 
 
 def test_no_level_is_small_enough(path: Path) -> None:
@@ -186,6 +187,8 @@ def test_a_request_of_the_kind_is_read(path: Path) -> None:
         ({"question": "Which one?"}, "template"),
         ({"prompt": f"Be brief.\n\n{MESSAGE}"}, "template"),
         ({"prompt": f"Hi\n\nHello\n\n{MESSAGE}"}, "template"),
+        ({"beside": ("image_url",)}, "template"),
+        ({"chat": False}, "template"),
         ({"question": ""}, "template"),
     ],
 )
@@ -207,6 +210,7 @@ def test_another_request_is_refused(path: Path, changes: dict[str, Any], kind: s
     ("changes", "kind"),
     [
         ({"policy": MaxTokens(4)}, "policy"),
+        ({"reasoning": MaxTokens(4)}, "policy"),
         ({"completeness": any_of(default_check())}, "completeness"),
         ({"checkpoint_every": 4}, "settings"),
     ],
@@ -296,6 +300,8 @@ def test_it_is_pickled_and_copied_with_its_certificate(path: Path) -> None:
         ({}, "the temperature is unknown, certified is 0"),
         ({"temperature": 0.7}, "the temperature is 0.7, certified is 0"),
         ({"temperature": True}, "the temperature is True"),
+        ({"temperature": "0"}, "the temperature is '0'"),
+        ({"temperature": 0, "unheard_of": 1}, "unheard_of is set"),
         ({"temperature": 0, "stop": ["\n"]}, "stop is ['\\n']"),
         ({"temperature": 0.0, "repetition_penalty": 1.2}, "repetition_penalty is 1.2"),
         ({"temperature": 0, "logit_bias": {"5": 1}, "n": 2}, "logit_bias is {'5': 1}, n is 2"),
@@ -315,7 +321,13 @@ def test_another_way_to_sample_is_refused(
 
 def test_settings_without_effect_are_free(path: Path) -> None:
     """Neutral values, and what a greedy call does not look at; a sampled one does."""
-    neutral = {"temperature": 0.0, "top_p": 0.5, "stop": [], "presence_penalty": 0, "n": 1}
+    neutral = {
+        "temperature": np.float32(0),
+        "top_p": 0.5,
+        "stop": np.array([]),
+        "presence_penalty": 0,
+        "n": 1,
+    }
     Session(AdaptiveStopping.load(path), replace(ASKED, sampling=neutral))
     _certificate(scope=_scope(temperature=0.7)).write(path)
     with pytest.raises(NotCertified, match=r"top_p is 0\.5"):
@@ -366,8 +378,10 @@ def test_a_budget_in_several_calls_needs_a_model_that_goes_on(path: Path) -> Non
         Session(stopping, ASKED, prefill=False)
     whole = AdaptiveStopping.load(path)
     Session(whole, ASKED, prefill=False)
-    with pytest.raises(NotCertified, match="does not continue a prefix"):
+    with pytest.raises(NotCertified, match="grants 64 tokens, of budget and up_front"):
         Session(whole, ASKED, prefill=False, hang_up_ends_bill=False)
+    for all_at_once in ({"attempts": 1}, {"up_front": FixedBudget(256)}):
+        Session(whole.replace(**all_at_once), ASKED, prefill=False, hang_up_ends_bill=False)
 
 
 def test_chunks_of_several_tokens_are_not_cut(path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -378,7 +392,7 @@ def test_chunks_of_several_tokens_are_not_cut(path: Path, caplog: pytest.LogCapt
     assert ("stop", "") == (done.finish_reason, done.reason)
     assert "".join(chunk.text for chunk in chunks) == done.text
     assert "a chunk held 5 tokens, certified is one token at a time" == done.uncertified
-    assert "the certificate let nothing be cut here" in report(done)["note"]
+    assert "not certified: a chunk held 5 tokens" in report(done)["note"]
     assert 1 == caplog.text.count("does not cover this stream")
     trusted = stopping.replace(trust=("stream",))
     assert "learned" == run(Session(trusted, ASKED), ScriptedModel(chunks).backend).reason
@@ -391,6 +405,8 @@ def test_a_policy_on_logprobs_is_not_asked_without_them(path: Path) -> None:
     even = Logistic((0.0,) * width, (1.0,) * width, (0.0,) * width, 0.0)
     made = _certificate(scope=scope, model=LossModel("logprobs", "reasoning", even))
     step = Step(" word", channel="reasoning", logprob=-0.1)
+    several = Step(" two words", channel="reasoning", logprob=-0.1)
+    assert "a chunk held 2 words" in made.not_covered(several)
     assert "" == made.not_covered(step)
     assert "without the logprob" in made.not_covered(replace(step, logprob=None))
     assert "" == made.not_covered(replace(step, logprob=None, channel="answer"))
@@ -428,8 +444,11 @@ def test_a_profile_chooses_a_level_and_plans_the_grants(path: Path) -> None:
     assert isinstance(batch.policy, LearnedStopping)
     assert (-0.5, -5.0) == (chat.policy.threshold, batch.policy.threshold)
     assert (2, 3) == (chat.attempts, batch.attempts)
-    with pytest.raises(ValueError, match=r"one of 0\.01, 0\.05, got 0\.005"):
+    with pytest.raises(ValueError, match=r"'high_stakes' asks for .* 0\.005, certified are 0\.01"):
         AdaptiveStopping.load(path, profile="high_stakes")
+    for wrong in ("0.05", 7, 0, True):
+        with pytest.raises(ValueError, match=r"risk must be in \(0, 1\), got "):
+            AdaptiveStopping.load(path, wrong)  # type: ignore[arg-type]  # wrong on purpose
     with pytest.raises(ValueError, match=r"profile must be one of .*'balanced'.*, got 'fast'"):
         AdaptiveStopping.load(path, profile="fast")
     assert isinstance(chat.up_front, QuantileBudget)
@@ -457,3 +476,39 @@ def test_lengths_come_back_as_they_were(path: Path) -> None:
     path.write_text(json.dumps(content), "utf-8")
     with pytest.raises(ValueError, match=r"levels\[1\]\.needed\.cap must be a whole number >= 1"):
         Certificate.load(path)
+
+
+def test_what_is_trusted_is_told(path: Path) -> None:
+    """An answer to a request that was let pass says that nothing is promised of it."""
+    stopping = AdaptiveStopping.load(path, 0.05, trust=("model",))
+    script = [" one"] * 40
+    known = run(Session(stopping, ASKED), ScriptedModel(script).backend)
+    other = run(Session(stopping, replace(ASKED, model="other")), ScriptedModel(script).backend)
+    assert ("learned", "learned") == (known.reason, other.reason)
+    assert "" == known.uncertified
+    assert "the model is 'other', certified is 'small-1'" == other.uncertified
+
+
+@pytest.mark.parametrize(
+    "steps",
+    [
+        [Step(" why", channel="reasoning"), *[Step(" so")] * 40],
+        [Step(text) for text in ("<think>", " why", "</think>", "\n\n", *[" so"] * 40)],
+    ],
+    ids=["channel", "tags"],
+)
+def test_reasoning_that_was_not_recorded_is_not_covered(path: Path, steps: list[Step]) -> None:
+    """A model that thinks first is not the one whose answers were cut: nothing is cut."""
+    done = run(Session(AdaptiveStopping.load(path, 0.05), ASKED), ScriptedModel(steps).backend)
+    assert (" so" * 40).strip() == done.text.strip()
+    assert "the model reasons, and the recorded runs did not" == done.uncertified
+
+
+def test_an_answer_that_is_sampled_anew_is_not_cut(path: Path) -> None:
+    """What the session asks for again was not recorded: it comes whole."""
+    script = [Step(" a")] * 8
+    model = ScriptedModel([Step("```"), Step("\n"), Step("x")], script)
+    done = run(Session(AdaptiveStopping.load(path, 0.05), ASKED), model.backend)
+    assert [False, True] == [call.resample for call in model.calls]
+    assert (" a" * 8).strip() == done.text.strip()
+    assert "sampled anew" in done.uncertified

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from langchain_core.messages import HumanMessage
+from langchain_core.messages import AIMessage, HumanMessage
 from langchain_openai import ChatOpenAI
 from llama_index.core.base.llms.types import ChatMessage
 from llama_index.llms.openai_like import OpenAILike
@@ -166,9 +166,10 @@ def test_transformers(certificate: Path, unseen: Run, local: Any) -> None:
         model,
         tokenizer,
         _messages(unseen),
-        AdaptiveStopping.load(certificate, risk=RISK),
+        AdaptiveStopping.load(certificate, risk=RISK, trust=("sampling",)),
         logits_processor=[_Says(prompt, ids)],
     )
+    assert "logits_processor is set" == made.uncertified
     assert unseen.text.startswith(made.text)
     assert ("learned", "cut") == (made.reason, made.finish_reason)
     assert made.text != unseen.text
@@ -217,8 +218,14 @@ def test_keywords_of_a_call_are_held_against_it(
     asked = [ChatMessage(content=_message(unseen))]
     calls: dict[str, list[dict[str, Any]]] = {
         "model": [{"model": "other"}],
-        "sampling": [{"temperature": 0.5}, {"stop": ["."]}, {"extra_body": {"min_tokens": 9}}],
-        "budget": [{"max_tokens": 8}],
+        "sampling": [
+            {"temperature": 0.5},
+            {"stop": ["."]},
+            {"extra_body": {"min_tokens": 9}},
+            {"extra_body": {"temperature": 1.5}},
+            {"extra_body": {"chat_template_kwargs": {"enable_thinking": False}}},
+        ],
+        "budget": [{"max_tokens": 8}, {"extra_body": {"max_tokens": 8}}],
     }
     for kind, keywords in calls.items():
         for given in keywords:
@@ -233,10 +240,43 @@ def test_keywords_of_a_call_are_held_against_it(
                     call()
                 assert {kind} == set(caught.value.differences), given
     model, tokenizer = local
-    for changed in ({"do_sample": True}, {"repetition_penalty": 1.3}, {"stop_strings": ["."]}):
+    for changed in (
+        {"do_sample": True},
+        {"repetition_penalty": 1.3},
+        {"stop_strings": ["."]},
+        {"eos_token_id": 65},
+        {"logits_processor": [_Says(1, [1])]},
+    ):
         with pytest.raises(NotCertified) as caught:
             generate(model, tokenizer, _messages(unseen), stopping, **changed)
         assert {"sampling"} == set(caught.value.differences)
+    assert [] == server.requests
+
+
+def test_what_is_sent_beside_the_text_is_held_against_it(
+    certificate: Path, unseen: Run, server: CountingServer
+) -> None:
+    """An image, a turn before, a tool; a prompt that the LLM forms by itself: nothing is sent."""
+    stopping = AdaptiveStopping.load(certificate, risk=RISK)
+    text = _message(unseen)
+    langchain = AdaptiveChatModel(inner=_openai(server), stopping=stopping, cut_with_tools=True)
+    image = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AA=="}}
+    tool = {"type": "function", "function": {"name": "look", "parameters": {}}}
+    rude, raw = _like(server), _like(server)
+    rude.completion_to_prompt = lambda prompt: f"Be rude.\n{prompt}"
+    raw.is_chat_model = False
+    formed, bare = adaptive_llm(rude, stopping), adaptive_llm(raw, stopping)
+    for call in (
+        lambda: langchain.invoke([HumanMessage([{"type": "text", "text": text}, image])]),
+        lambda: langchain.invoke([AIMessage(""), HumanMessage(text)]),
+        lambda: langchain.bind(tools=[tool]).invoke(text),
+        lambda: formed.complete(text),
+        lambda: bare.complete(text),
+        lambda: bare.chat([ChatMessage(content=text)]),
+    ):
+        with pytest.raises(NotCertified) as caught:
+            call()
+        assert {"template"} == set(caught.value.differences)
     assert [] == server.requests
 
 

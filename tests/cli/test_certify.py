@@ -128,6 +128,22 @@ def test_what_a_check_refuses_is_not_cut(folder: Path) -> None:
     assert 0 == tested.saving[0]
 
 
+def test_an_answer_that_a_session_drops_is_lost(folder: Path) -> None:
+    """Uncut, but with a fence left open: the session begins anew. A loop's beginning is kept."""
+    fitted = replace(FittedModel.load(folder / "model.json"), path=(-99.0,))
+    recorded = read_recorded([folder / "runs.parquet"], None)
+
+    def lost(*tokens: str) -> list[bool]:
+        run = replace(recorded.runs[0], gold=("Paris",), tokens=tokens)
+        graded = Graded(columns_of([run], recorded.scope))
+        return [bool(one) for one in measure(graded, recorded.scope, fitted).lost[:, 0]]
+
+    loop = (" The", " river", " is", " long", ".") * 30
+    assert [False] == lost(" It", " is", " Paris", ".")
+    assert [True] == lost("```\n", "Paris", ".")
+    assert [False] == lost(" It", " is", " Paris", ".", *loop)
+
+
 def test_ends_of_reasoning_are_not_certified(folder: Path, tmp_path: Path) -> None:
     """What is recorded of them is not what a live run does."""
     held = FittedModel.load(folder / "model.json")

@@ -106,6 +106,25 @@ def sampling_settings(
     return sampling_of(*_given(inner, kwargs), {"stop": stop})
 
 
+def hard_limit(inner: BaseChatModel, kwargs: Mapping[str, Any], keyword: str) -> int | None:
+    """Return the limit on output tokens that holds whatever a call's budget says, or None.
+
+    That is the call's own, one in an ``extra_body``, which clients put over the rest, and the
+    model's own where the provider is told of no budget.
+
+    Args:
+        inner: The model.
+        kwargs: The keywords of the call.
+        keyword: By which the provider is told of a budget; ``""`` for none.
+    """
+    fields, more, _ = given = _given(inner, kwargs)
+    bodies = [one["extra_body"] for one in given if isinstance(one.get("extra_body"), Mapping)]
+    limits = [take_limit(one, keyword or LIMITS[0])[0] for one in (kwargs, *bodies[-1:])]
+    if not keyword:
+        limits += [take_limit(one)[0] for one in (fields, more)]
+    return min((one for one in limits if one is not None), default=None)
+
+
 def _given(inner: BaseChatModel, kwargs: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     """Where settings stand, later ones before earlier ones: fields, ``model_kwargs``, keywords."""
     fields = {name: getattr(inner, name) for name in type(inner).model_fields}

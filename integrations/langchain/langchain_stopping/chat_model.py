@@ -22,12 +22,12 @@ from pydantic_core import core_schema
 
 from langchain_stopping.calls import (
     InnerCalls,
+    hard_limit,
     has_own_form,
     is_structured,
     offers_tools,
     sampling_settings,
     settings_of,
-    take_limit,
 )
 from langchain_stopping.client import UsageQuestion, provider_of
 from langchain_stopping.delegate import DelegatingChatModel
@@ -310,13 +310,14 @@ class AdaptiveChatModel(DelegatingChatModel):
             stopping = stopping.replace(policy=Never()) if stopping.mode == "active" else stopping
         if offers_tools(calls.settings):  # a tool call brings no steps, and is not cut
             stopping = stopping.replace(stall_seconds=None, max_seconds=None)
-        limit, _ = take_limit(calls.kwargs, calls.provider.budget_keyword)
+        limit = hard_limit(self.inner, calls.kwargs, calls.provider.budget_keyword)
         request = to_request(
             calls.messages,
             max_tokens=limit,
             profile=self.profile,
             model=calls.kwargs.get("model") or self._ls_model_name(calls.stop, calls.kwargs),
             sampling=sampling_settings(self.inner, calls.stop, calls.kwargs),
+            tools=offers_tools(calls.settings),
         )
         return Session(
             stopping,

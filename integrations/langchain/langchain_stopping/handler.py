@@ -18,7 +18,7 @@ from langchain_core.messages import BaseMessage
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, LLMResult
 
 from langchain_stopping.attachment import STREAMING, is_in_charge, manager_of_run
-from langchain_stopping.calls import has_own_form, take_limit
+from langchain_stopping.calls import has_own_form, offers_tools, take_limit
 from langchain_stopping.events import (
     Bridge,
     add_event_usage,
@@ -175,11 +175,16 @@ class AdaptiveStopHandler(BaseCallbackHandler):
             return
         if manager is not None:
             manager.add_handler(STREAMING, inherit=False)
-        limit, _ = take_limit(params)
+        limit, _ = take_limit({**params, **(params.get("extra_body") or {})})
         named = (kwargs.get("metadata") or {}).get("ls_model_name")
         model = params.get("model") or named
-        sampling = sampling_of(params.get("model_kwargs"), params)
-        request = to_request(messages[0], max_tokens=limit, model=model, sampling=sampling)
+        request = to_request(
+            messages[0],
+            max_tokens=limit,
+            model=model,
+            sampling=sampling_of(params, params.get("model_kwargs")),
+            tools=offers_tools(params),
+        )
         session = Session(
             for_one_call(self.stopping),
             request,

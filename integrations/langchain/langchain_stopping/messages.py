@@ -53,6 +53,7 @@ def to_request(
     profile: Mapping[str, Any] | None = None,
     model: str | None = None,
     sampling: Mapping[str, Any] | None = None,
+    tools: bool = False,
 ) -> Request:
     """Say what is known about a request: its texts, the last question, the model, its settings."""
     asked = [message for message in messages if isinstance(message, HumanMessage)]
@@ -65,7 +66,25 @@ def to_request(
         context_window=known.get("max_input_tokens") or None,
         model=model or "",
         sampling=sampling or {},
+        chat=True,
+        beside=(*_beside(messages), *(["tools"] if tools else [])),
     )
+
+
+def _beside(messages: Sequence[BaseMessage]) -> list[str]:
+    """What messages hold beside their texts: other blocks, tool calls, turns before the last."""
+    found: dict[str, None] = {}
+    roles = [message.type for message in messages]
+    spoken = [role for role in roles if role != "system"]
+    if spoken not in (["human"], ["human", "ai"]) or "system" in roles[1:]:
+        found["earlier turns"] = None
+    for message in messages:
+        if isinstance(message.content, list):
+            kinds = [one.get("type") for one in message.content if isinstance(one, dict)]
+            found |= dict.fromkeys(str(kind) for kind in kinds if kind not in _TEXT)
+        if getattr(message, "tool_calls", None):
+            found["tool_call"] = None
+    return list(found)
 
 
 def to_messages(messages: list[BaseMessage], call: Call, *, prefill: bool) -> list[BaseMessage]:

@@ -104,7 +104,7 @@ class Run:
         """
         chunk = to_whole_chunk(ChatResult(generations=[generation]))
         generation.message = generation.message.model_copy()
-        watching = self.session.stopping.replace(mode="shadow")
+        watching = self.session.stopping.replace(mode="shadow", certificate=None)
         self.session = Session(watching, self.session.request, streaming=True)
         self.session.next_call(time.monotonic())
         self.feed(self.reply.take(chunk))

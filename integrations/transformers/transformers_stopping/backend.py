@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -17,7 +17,7 @@ from transformers import (
 )
 
 from stopping_core import Call, Step, Usage
-from stopping_core.sampling import NAMES, sampling_of
+from stopping_core.sampling import sampling_of
 from transformers_stopping.detokenize import Detokenizer
 from transformers_stopping.loop import Loop, Token
 from transformers_stopping.prompts import Prompt, RenderedPrompt, token_set
@@ -37,6 +37,15 @@ _OWN = frozenset(
         "tokenizer",
     }
 )
+_NO_SETTINGS = frozenset(
+    {
+        *("bos_token_id", "pad_token_id", "decoder_start_token_id", "transformers_version"),
+        *("do_sample", "max_length", "use_cache", "cache_implementation", "cache_config"),
+        *("return_dict_in_generate", "output_scores", "output_logits", "output_attentions"),
+        *("output_hidden_states", "compile_config", "disable_compile", "_from_model_config"),
+    }
+)
+"""Of a generation configuration: what decides nothing over the tokens, or is asked about apart."""
 _RESAMPLE_TEMPERATURE = 0.7
 
 
@@ -102,7 +111,7 @@ class TransformersBackend:
         self.prompt = RenderedPrompt(tokenizer, prompt)
         if by_caller and self.config.max_length is not None:
             self._limit_length(self.config.max_length)
-        self.sampling = sampling_of_config(self.config)
+        self.sampling = sampling_of_config(self.config, model, self._model_kwargs)
         self._criteria = list(self._model_kwargs.pop("stopping_criteria", None) or ())
         if self.config.stop_strings:
             self._criteria.append(StopStringCriteria(tokenizer, self.config.stop_strings))
@@ -246,9 +255,22 @@ class _Run:
         return len(self.ids) - 1
 
 
-def sampling_of_config(config: GenerationConfig) -> dict[str, Any]:
-    """Name the settings of the sampler; without sampling the temperature is 0."""
-    named = sampling_of({name: getattr(config, name, None) for name in NAMES})
+def sampling_of_config(
+    config: GenerationConfig, model: PreTrainedModel, more: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Name the settings of the sampler; without sampling the temperature is 0.
+
+    Args:
+        config: As ``generate`` goes by.
+        model: What ends its text is no setting of a call.
+        more: Keywords beside those of the configuration: processors, criteria.
+    """
+    changed = {
+        name: value for name, value in config.to_diff_dict().items() if name not in _NO_SETTINGS
+    }
+    if token_set(config.eos_token_id) == token_set(model.generation_config.eos_token_id):
+        changed.pop("eos_token_id", None)
+    named = sampling_of({}, changed, {name: one for name, one in more.items() if one})
     named["temperature"] = (config.temperature or 1.0) if config.do_sample else 0.0
     return named
 

@@ -108,7 +108,9 @@ class AdaptiveStoppingCriteria(StoppingCriteria):
             self._known = Request(
                 model=model_name(model),
                 model_fingerprint=known_fingerprint(model, tokenizer),
-                sampling=sampling_of_config(generation_config or model.generation_config),
+                sampling=sampling_of_config(
+                    generation_config or model.generation_config, model, {}
+                ),
             )
         eos_of_model = getattr(generation_config, "eos_token_id", None)
         pad_of_model = getattr(generation_config, "pad_token_id", None)

@@ -101,4 +101,5 @@ def _complete(
         model_fingerprint=request.model_fingerprint
         or ("" if stopping.certificate is None else known_fingerprint(model, tokenizer)),
         sampling=request.sampling or backend.sampling,
+        chat=backend.prompt.chat,
     )

@@ -21,6 +21,9 @@ class RenderedPrompt:
     Raises:
         ValueError: The prompt is empty, or neither a text nor messages, or there is no chat
             template for the messages.
+
+    Attributes:
+        chat: Whether it is messages.
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, prompt: Prompt) -> None:
@@ -29,7 +32,7 @@ class RenderedPrompt:
         if not isinstance(prompt, str) and not _are_messages(prompt):
             raise ValueError(f"prompt must be one text or one list of messages, got {prompt!r}")
         self._tokenizer = tokenizer
-        self._raw = isinstance(prompt, str)
+        self.chat = not isinstance(prompt, str)
         self.text = prompt if isinstance(prompt, str) else _render(tokenizer, prompt)
         self.question = "" if isinstance(prompt, str) else _last_question(prompt)
         self.ids = self.encode("")
@@ -40,7 +43,7 @@ class RenderedPrompt:
         """Tokenise the prompt with the beginning of the answer after it."""
         text = self.text + prefill
         # A template writes the special tokens itself.
-        ids = self._tokenizer(text, add_special_tokens=self._raw)["input_ids"]
+        ids = self._tokenizer(text, add_special_tokens=not self.chat)["input_ids"]
         return [int(token) for token in ids]
 
 

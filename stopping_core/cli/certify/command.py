@@ -43,9 +43,10 @@ def certify(
 
     Only runs of families and passages that the fit has not seen are looked at, and of each unit one
     run, drawn before anything is known of it. A run is lost where the full answer is right and the
-    cut one is not. The model's thresholds are tested from careful to aggressive (Learn then Test),
-    all levels of risk under one confidence. The certificate also holds how many tokens requests
-    need, as conformal quantiles.
+    cut one is not, or where a session would not keep the full one, as with a fence left open. The
+    model's thresholds are tested from careful to aggressive (Learn then Test), all levels of risk
+    under one confidence. The certificate also holds how many tokens requests need, as conformal
+    quantiles.
 
     Ends with 1 where no level could be certified; then nothing is written.
     """

@@ -30,11 +30,14 @@ from stopping_core.cli.fit.recorded import (
 from stopping_core.completeness import default_check
 from stopping_core.policies import Never
 from stopping_core.policies.learned import LearnedStopping
+from stopping_core.signals import find_loop
 from stopping_core.traces.columns import Columns, Counts
 from stopping_core.traces.graded import Graded
 from stopping_core.traces.needed import needed_lengths
 from stopping_core.traces.run import Run
 from stopping_core.traces.sweep import cut
+from stopping_core.triage import triage
+from stopping_core.types import Draft
 
 Unit: TypeAlias = Literal["group", "family"]
 """What is taken to be drawn independently of each other."""
@@ -145,12 +148,15 @@ def columns_of(runs: Sequence[Run], scope: Scope) -> Columns:
 def measure(graded: Graded, scope: Scope, fitted: FittedModel) -> Tested:
     """Play runs to the policy at each threshold, and grade what that leaves of them.
 
+    A run that is not cut is lost as well where a session would not keep it: see :func:`not_kept`.
+
     Raises:
         MissingEvidence: The runs do not hold what the policy needs.
     """
     columns = graded.columns
     full = graded.full() >= 1
     check = default_check()
+    dropped = not_kept(graded)
     lost = np.zeros((len(columns.runs), len(fitted.path)), dtype=np.bool_)
     needed = np.zeros(lost.shape, dtype=np.int64)
     saving = np.zeros(len(fitted.path))
@@ -159,9 +165,31 @@ def measure(graded: Graded, scope: Scope, fitted: FittedModel) -> Tested:
         cuts = cut(columns, policy, check)
         needed[:, place] = needed_lengths(columns, policy, check)
         stopped = np.flatnonzero(cuts.stopped)
+        lost[:, place] = full & dropped & ~cuts.stopped
         lost[stopped, place] = full[stopped] & ~graded.right(cuts.row[stopped])
         saving[place] = 1 - cuts.generated.sum() / max(1, columns.lengths.sum())
     return Tested(lost, saving, needed)
+
+
+def not_kept(graded: Graded) -> NDArray[np.bool_]:
+    """Say of which full answers a session would not keep what makes them right.  # (runs,).
+
+    The model ended and the completeness check refuses its answer, so that the session begins anew,
+    or drops a loop with all that follows. What is only continued is kept.
+    """
+    columns, check = graded.columns, default_check()
+    dropped = np.zeros(len(columns.runs), dtype=np.bool_)
+    for number, run in enumerate(columns.runs):
+        draft = Draft(columns.answer(number), finish_reason=run.finish_reason)
+        if check(run.request(), draft).complete:
+            continue
+        kind = triage(draft)
+        if kind == "reseed":
+            kept = draft.text[: find_loop(draft.text)].rstrip()
+            dropped[number] = graded.prefix(number, len(kept)) < 1
+        else:
+            dropped[number] = kind != "continue"
+    return dropped
 
 
 def _draw_reliability(path: Path, graded: Graded, fitted: FittedModel, console: Console) -> None:

@@ -35,6 +35,7 @@ def to_request(
     max_tokens: int | None = None,
     model: str | None = None,
     sampling: Mapping[str, Any] | None = None,
+    tools: bool = False,
 ) -> Request:
     """Say what is known about a request before its first token.
 
@@ -48,6 +49,7 @@ def to_request(
         max_tokens: The caller's own limit, tokens.
         model: The caller's own model, where it is not the LLM's.
         sampling: Settings of the sampler, by :func:`~stopping_core.sampling.sampling_of`.
+        tools: Whether the model may call a tool.
     """
     if isinstance(asked, str):
         prompt = question = asked
@@ -66,7 +68,24 @@ def to_request(
         context_window=metadata.context_window if fits else None,
         model=model or metadata.model_name,
         sampling=sampling or {},
+        chat=metadata.is_chat_model,
+        beside=(*_beside(asked), *(["tools"] if tools else [])),
     )
+
+
+def _beside(asked: Asked) -> list[str]:
+    """What messages hold beside their texts: other blocks, and turns before the last."""
+    if isinstance(asked, str):
+        return []
+    found: dict[str, None] = {}
+    roles = [message.role for message in asked]
+    spoken = [role for role in roles if role != MessageRole.SYSTEM]
+    alone = [MessageRole.USER], [MessageRole.USER, MessageRole.ASSISTANT]
+    if spoken not in alone or MessageRole.SYSTEM in roles[1:]:
+        found["earlier turns"] = None
+    blocks = [block for message in asked for block in message.blocks]
+    found |= {one.block_type: None for one in blocks if not isinstance(one, TextBlock)}
+    return list(found)
 
 
 def as_messages(prompt: str) -> list[ChatMessage]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import AsyncGenerator, Generator, Mapping
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 from llama_index.core.base.llms.generic_utils import messages_to_prompt
@@ -64,7 +65,9 @@ class Source:
         self._kwargs = dict(kwargs)
         self._provider = provider
         self._limits = {provider.budget_keyword, *LIMITS}
-        self._limit = least(self._kwargs.get(name) for name in self._limits)
+        bodies = [one.get("extra_body") for one in (self._kwargs, settings_of(llm))]
+        given = [self._kwargs, *(one for one in bodies if isinstance(one, Mapping))]
+        self._limit = least(one.get(name) for one in given for name in self._limits)
         self._chat_model = llm.metadata.is_chat_model
         self._offers_tools = offers_tools(llm, kwargs)
         self._resample_kwargs = resample_kwargs
@@ -78,7 +81,10 @@ class Source:
             max_tokens=self._limit,
             model=self._kwargs.get("model"),
             sampling=_sampling(llm, self._kwargs),
+            tools=self._offers_tools,
         )
+        if (formed := _formed(llm, asked, self._kwargs)) is not None:
+            self.request = replace(self.request, prompt=formed)
 
     @property
     def continues(self) -> bool:
@@ -191,6 +197,17 @@ class Source:
 
 
 _tokenizers: dict[str, Any] = {}  # by name, for an LLM loads a named one anew at each look
+
+
+def _formed(llm: LLM, asked: Asked, kwargs: Mapping[str, Any]) -> str | None:
+    """The prompt that an LLM forms by itself, or None where it sends what was asked."""
+    formed: Any = None
+    if isinstance(asked, str):
+        if llm.completion_to_prompt is not None and not kwargs.get("formatted"):
+            formed = llm.completion_to_prompt(asked)
+    elif llm.messages_to_prompt is not None and not llm.metadata.is_chat_model:
+        formed = llm.messages_to_prompt(asked)
+    return formed if isinstance(formed, str) else None
 
 
 def _sampling(llm: LLM, kwargs: Mapping[str, Any]) -> dict[str, Any]:

@@ -104,6 +104,7 @@ class Session:
         self._shown = False
         self._fallback: Draft | None = None
         self._held_back = False
+        self._note_uncertified(stopping.not_covered_request(request))
 
     # -- what the driver calls
 

@@ -23,7 +23,15 @@ if TYPE_CHECKING:
     from stopping_core.certificates import Certificate, CertifiedLevel
 
 Difference: TypeAlias = Literal[
-    "model", "template", "sampling", "policy", "completeness", "settings", "budget", "stream"
+    "model",
+    "template",
+    "sampling",
+    "policy",
+    "completeness",
+    "settings",
+    "budget",
+    "size",
+    "stream",
 ]
 """How a request may differ from those that a certificate holds for."""
 
@@ -165,9 +173,11 @@ class AdaptiveStopping:
         :class:`~stopping_core.errors.NotCertified` before anything is sent; in mode ``shadow`` it
         is only logged.
 
-        What only shows in the stream keeps the policy from cutting, which loses nothing: a chunk
-        that holds several tokens, or none of the logprobs that the policy reads. It is logged, and
-        :attr:`~stopping_core.types.Completion.uncertified` says so.
+        What is uncommon or only shows in the stream keeps the policy from cutting, which loses
+        nothing: a question or a context that is longer or shorter than any that was recorded, a
+        chunk that holds several tokens, none of the logprobs that the policy reads, an answer that
+        is sampled anew. It is logged, and :attr:`~stopping_core.types.Completion.uncertified` says
+        so.
 
         Args:
             path: The certificate, JSON.
@@ -176,8 +186,8 @@ class AdaptiveStopping:
                 ``balanced``, 0.01 for ``batch``, 0.005 for ``high_stakes``.
             profile: The use case: its risk, what its waiting costs, and how many calls it may take.
             changes: Fields to set differently. ``trust=("model", "template")`` accepts requests
-                that differ in these ways: without the promise. With ``"stream"`` streams that were
-                not recorded token by token are cut as well.
+                that differ in these ways: without the promise. With ``"size"`` and ``"stream"``
+                what would only not be cut is cut as well.
 
         Raises:
             ValueError: The file is no certificate or damaged, or has no such level, or there is no
@@ -255,6 +265,12 @@ class AdaptiveStopping:
         if read is None:
             return request, told
         return replace(request, question=read[0], context=read[1]), told
+
+    def not_covered_request(self, request: Request) -> str:
+        """Say why an admitted request is unlike all that the certificate, if any, was made of."""
+        if self.certificate is None or self.mode == "off" or {"size", "template"} & {*self.trust}:
+            return ""
+        return self.certificate.scope.unlike(request.question, request.context)
 
     def not_covered(self, step: Step) -> str:
         """Say why the certificate, where there is one, covers no stream with such a step."""

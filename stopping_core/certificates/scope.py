@@ -9,7 +9,7 @@ from pathlib import PurePath
 from typing import Any, get_args
 
 from stopping_core.certificates.plain_file import between, pair, text
-from stopping_core.plain_data import members, whole_number
+from stopping_core.plain_data import listed, members, whole_number
 from stopping_core.questions import Question
 from stopping_core.templates import Template
 from stopping_core.types import Channel, Request
@@ -34,6 +34,8 @@ class Scope:
         look_every: Tokens between two looks of the policy.
         temperature: At which the runs were sampled; 0 for greedy ones.
         max_tokens: The cap of the runs, tokens: what a full answer may have.
+        question_words: Fewest and most words of a question.
+        context_words: Likewise of a context; 0 where there is none.
         completeness: The check that is asked before a cut.
     """
 
@@ -47,6 +49,8 @@ class Scope:
     look_every: int
     temperature: float
     max_tokens: int
+    question_words: tuple[int, int]
+    context_words: tuple[int, int]
     completeness: str = COMPLETENESS
 
     def is_model(self, name: str) -> bool:
@@ -54,7 +58,9 @@ class Scope:
 
         Examples:
             >>> plain = Template("mine", "{question}")
-            >>> scope = Scope("small-1", "", plain, None, "answer", None, 16, 2, 0.0, 256)
+            >>> scope = Scope(
+            ...     *("small-1", "", plain, None, "answer", None, 16, 2, 0.0, 256, (1, 9), (0, 0))
+            ... )
             >>> scope.is_model("models/small-1.gguf"), scope.is_model("small-2"), scope.is_model("")
             (True, False, False)
         """
@@ -94,6 +100,21 @@ class Scope:
             return ""
         return prompt[len(before) : len(prompt) - len(after)]
 
+    def unlike(self, question: str, context: str) -> str:
+        """Say why a question on a context is unlike all that there were, or ``""``.
+
+        The most that can be told of questions of another kind before they are answered: they are
+        longer or shorter than any.
+        """
+        for name, said, (fewest, most) in (
+            ("question", question, self.question_words),
+            ("context", context, self.context_words),
+        ):
+            words = len(said.split())
+            if not fewest <= words <= most:
+                return f"the {name} has {words} words, certified are {fewest} to {most}"
+        return ""
+
     def to_dict(self) -> dict[str, Any]:
         """The scope as JSON has it."""
         return asdict(self)
@@ -125,7 +146,19 @@ class Scope:
             look_every=whole_number(held["look_every"], f"{key}.look_every", 1),
             temperature=between(held["temperature"], f"{key}.temperature", 0, math.inf),
             max_tokens=whole_number(held["max_tokens"], f"{key}.max_tokens", 1),
+            question_words=_span(held["question_words"], f"{key}.question_words"),
+            context_words=_span(held["context_words"], f"{key}.context_words"),
         )
+
+
+def _span(data: Any, key: str) -> tuple[int, int]:
+    found = listed(data, key)
+    if len(found) != 2:
+        raise ValueError(f"{key} must hold two numbers, got {found}")
+    low, high = (whole_number(one, f"{key}[{place}]") for place, one in enumerate(found))
+    if low > high:
+        raise ValueError(f"{key} must rise, got {[low, high]}")
+    return low, high
 
 
 def _bare(model: str) -> str:

@@ -38,7 +38,9 @@ ASKED = Request(
 
 
 def _scope(**changes: Any) -> Scope:
-    scope = Scope("small-1", "0123456789abcdef", PLAIN, FRAME, "answer", None, 16, 2, 0.0, 256)
+    scope = Scope(
+        "small-1", "0123456789abcdef", PLAIN, FRAME, "answer", None, 16, 2, 0.0, 256, (1, 9), (0, 5)
+    )
     return replace(scope, **changes)
 
 
@@ -131,6 +133,8 @@ def test_every_key_is_needed_known_and_of_its_type(path: Path) -> None:
         (("certified", "passages"), ["e" * 16] * 2, "certified.passages must hold one hash"),
         (("scope", "temperature"), -1, "scope.temperature must be in [0, inf]"),
         (("scope", "max_tokens"), 0, "scope.max_tokens must be a whole number >= 1"),
+        (("scope", "context_words"), [5, 1], "scope.context_words must rise, got [5, 1]"),
+        (("scope", "question_words"), [1], "scope.question_words must hold two numbers, got [1]"),
     ],
 )
 def test_tampering_is_told(path: Path, way: tuple[Any, ...], value: Any, message: str) -> None:
@@ -512,3 +516,17 @@ def test_an_answer_that_is_sampled_anew_is_not_cut(path: Path) -> None:
     assert [False, True] == [call.resample for call in model.calls]
     assert (" a" * 8).strip() == done.text.strip()
     assert "sampled anew" in done.uncertified
+
+
+def test_what_is_longer_than_all_that_was_recorded_is_not_cut(path: Path) -> None:
+    """A question or a context of a size that never occurred: the answer comes whole."""
+    stopping, script = AdaptiveStopping.load(path, 0.05), [" one"] * 40
+    long = f"Use this text to answer the question: {'It is Paris. ' * 9}\n\nQuestion: Which one?"
+    asked = replace(ASKED, prompt=long, question=long)
+    done = run(Session(stopping, asked), ScriptedModel(script).backend)
+    assert ("stop", "the context has 27 words, certified are 0 to 5") == (
+        done.finish_reason,
+        done.uncertified,
+    )
+    trusted = stopping.replace(trust=("size",))
+    assert "learned" == run(Session(trusted, asked), ScriptedModel(script).backend).reason

@@ -12,7 +12,9 @@ from stopping_core.cli.bench.sweeping import channel_of, every_of
 from stopping_core.policies.learned import LearnedStopping
 from stopping_core.questions import Question
 from stopping_core.templates import Template, load_template
+from stopping_core.traces.header import check_alike
 from stopping_core.traces.run import Header, Run, Trace
+from stopping_core.traces.splits import family_of
 from stopping_core.traces.store import read_trace
 from stopping_core.types import Request
 
@@ -49,13 +51,14 @@ def read_recorded(paths: Sequence[Path], template: str | None) -> Recorded:
         raise ValueError(f"traces must differ, got {', '.join(map(str, paths))}")
     first, *others = traces.items()
     for path, trace in others:
-        _check_alike(first[0], first[1].header, path, trace.header)
+        check_alike(first[0], first[1].header, path, trace.header)
     known = _template(first[0], first[1].header, template)
     read = [_as_sent(path, run, known) for path, trace in traces.items() for run in trace.runs]
     frames = {frame for _, frame in read}
+    runs = tuple(run for run, _ in read)
     return Recorded(
-        tuple(run for run, _ in read),
-        _scope(first[1], known, frames.pop() if len(frames) == 1 else None),
+        runs,
+        _scope(first[1], known, frames.pop() if len(frames) == 1 else None, runs),
         tuple(hashlib.sha256(path.read_bytes()).hexdigest() for path in paths),
     )
 
@@ -67,8 +70,7 @@ def request_of(run: Run) -> Request:
 
 def family_hash(run: Run) -> str:
     """Name what splits keep whole (family, else group, else question): 16 hex digits."""
-    kinds = (("family", run.family), ("group", run.group), ("question", run.question_id))
-    kind, name = next(one for one in kinds if one[1])
+    kind, name = family_of(run)
     return hashlib.sha256(f"{kind}:{name}".encode()).hexdigest()[:16]
 
 
@@ -90,17 +92,6 @@ def origin_of(recorded: Recorded, runs: Sequence[Run], seed: int) -> Origin:
 def family_hashes(runs: Sequence[Run]) -> tuple[str, ...]:
     """The families of some runs, each once, sorted."""
     return tuple(sorted(set(map(family_hash, runs))))
-
-
-def _check_alike(one: Path, header: Header, other: Path, another: Header) -> None:
-    alike = ("model", "model_fingerprint", "template_fingerprint", "max_tokens", "temperature")
-    for name in (*alike, "reasoning_tags"):
-        values = getattr(header, name), getattr(another, name)
-        if values[0] != values[1]:
-            raise ValueError(
-                f"traces must have the same {name}, got {values[0]!r} in {one} and {values[1]!r} "
-                f"in {other}"
-            )
 
 
 def _template(path: Path, header: Header, given: str | None) -> Template:
@@ -141,8 +132,12 @@ def _as_sent(path: Path, run: Run, template: Template) -> tuple[Run, tuple[str, 
     return replace(run, question=read[0], context=read[1]), (before, after)
 
 
-def _scope(trace: Trace, template: Template, frame: tuple[str, str] | None) -> Scope:
+def _scope(
+    trace: Trace, template: Template, frame: tuple[str, str] | None, runs: Sequence[Run]
+) -> Scope:
     header = trace.header
+    questions = [len(run.question.split()) for run in runs]
+    contexts = [len(run.context.split()) for run in runs]
     return Scope(
         model=header.model,
         model_fingerprint=header.model_fingerprint,
@@ -154,4 +149,6 @@ def _scope(trace: Trace, template: Template, frame: tuple[str, str] | None) -> S
         look_every=LearnedStopping(0.0).every,
         temperature=header.temperature,
         max_tokens=header.max_tokens,
+        question_words=(min(questions), max(questions)),
+        context_words=(min(contexts), max(contexts)),
     )

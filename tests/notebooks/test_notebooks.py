@@ -29,12 +29,12 @@ def kernel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 @pytest.mark.model
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_runs(path: Path, kernel: str) -> None:
     """No cell raises."""
     notebook = nbformat.read(path, as_version=4)  # type: ignore[no-untyped-call]  # has no types
-    NotebookClient(notebook, timeout=240, kernel_name=kernel).execute()
+    NotebookClient(notebook, timeout=600, kernel_name=kernel).execute()
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)

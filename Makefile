@@ -7,13 +7,14 @@ ARGS ?=
 
 # Questions a template, and where the runs are kept: make bench-evidence DATA=squad.json QUESTIONS=1000
 QUESTIONS ?= 500
-# Of bench-learned, on whatever its certificate is not made for.
-OTHERS ?= 300
+# Of bench-learned: on what its certificate is not made for, another template and other weights.
+EXPLAINED ?= 300
+REQUANTISED ?= 300
 EVIDENCE ?= build/evidence
 TESTBED := --model build/synthetic-testbed --template testbed --max-tokens 900 --threads 1 --batch 64
 
 LEARNED := $(EVIDENCE)/squad-plain.parquet $(EVIDENCE)/squad-explain.parquet
-REQUANTISED := SmolLM2-135M-Instruct.Q4_0
+OTHER_WEIGHTS := SmolLM2-135M-Instruct.Q4_0
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -94,11 +95,11 @@ bench-evidence: $(VENV)/.dev build/synthetic-testbed/testbed.json
 bench-learned: $(VENV)/.dev
 	@test -n "$(DATA)" || { echo "Name a SQuAD v1.1 file: make bench-learned DATA=squad.json"; exit 2; }
 	$(BIN)/python -m benchmarks.facts --out $(EVIDENCE)/facts.jsonl
-	$(BIN)/python -m benchmarks.requantise Q4_0 --out $(EVIDENCE)/$(REQUANTISED).gguf
+	$(BIN)/python -m benchmarks.requantise Q4_0 --out $(EVIDENCE)/$(OTHER_WEIGHTS).gguf
 	$(RECORD) "$(DATA)" --limit $(QUESTIONS) --out $(EVIDENCE)/squad-plain.parquet
-	$(RECORD) "$(DATA)" --limit $(OTHERS) --template explain --out $(EVIDENCE)/squad-explain.parquet
+	$(RECORD) "$(DATA)" --limit $(EXPLAINED) --template explain --out $(EVIDENCE)/squad-explain.parquet
 	$(RECORD) $(EVIDENCE)/facts.jsonl --out $(EVIDENCE)/facts.parquet
-	$(RECORD) "$(DATA)" --limit $(OTHERS) --model $(EVIDENCE)/$(REQUANTISED).gguf \
+	$(RECORD) "$(DATA)" --limit $(REQUANTISED) --model $(EVIDENCE)/$(OTHER_WEIGHTS).gguf \
 		--out $(EVIDENCE)/squad-plain-Q4_0.parquet
 	mkdir -p docs/evidence $(EVIDENCE)/transfer
 	$(BIN)/python -m benchmarks.formulations $(LEARNED) --out docs/evidence/formulations.md

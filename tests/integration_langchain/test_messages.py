@@ -8,7 +8,13 @@ from collections.abc import Generator
 from typing import Any
 
 import pytest
-from langchain_core.messages import AIMessageChunk, HumanMessage, SystemMessage
+from langchain_core.messages import (
+    AIMessage,
+    AIMessageChunk,
+    BaseMessage,
+    HumanMessage,
+    SystemMessage,
+)
 from langchain_core.outputs import ChatGenerationChunk
 
 from langchain_stopping.calls import has_own_form, take_limit
@@ -173,6 +179,8 @@ def test_request() -> None:
         max_tokens=5,
         max_output_tokens=100,
         context_window=1000,
+        chat=True,
+        beside=("image",),
     ) == to_request(
         [SystemMessage("Be brief."), HumanMessage(content)],
         max_tokens=5,
@@ -301,3 +309,24 @@ def test_what_stands_beside_the_content_is_kept() -> None:
     assert expected == reply.message(completion).additional_kwargs
     *_, last = reply.last_chunks(completion)
     assert expected == last.message.additional_kwargs
+
+
+@pytest.mark.parametrize(
+    ("messages", "beside"),
+    [
+        ([HumanMessage("a")], ()),
+        ([SystemMessage("a"), HumanMessage("b"), AIMessage("c")], ()),
+        ([HumanMessage("a"), AIMessage("b"), HumanMessage("c")], ("earlier turns",)),
+        ([AIMessage(""), HumanMessage("a")], ("earlier turns",)),
+        ([HumanMessage("a"), SystemMessage("b")], ("earlier turns",)),
+        ([], ("earlier turns",)),
+        (
+            [HumanMessage("a"), AIMessage("", tool_calls=[{"name": "f", "args": {}, "id": "1"}])],
+            ("tool_call",),
+        ),
+    ],
+)
+def test_what_is_beside_the_text(messages: list[BaseMessage], beside: tuple[str, ...]) -> None:
+    """One question, perhaps after a system message and before a begun answer, is all text."""
+    assert beside == to_request(messages).beside
+    assert (*beside, "tools") == to_request(messages, tools=True).beside

@@ -303,6 +303,9 @@ def test_fingerprint_is_steady(tmp_path: Path) -> None:
     tokenizer(TEXTS, padding=True, truncation=True, max_length=4)
     config.eos_token_id = [7, 1]
     assert before == fingerprint(model, tokenizer)
+    tokenizer.pad_token = tokenizer.eos_token
+    model.config.pad_token_id, model.config.use_cache = 1, False
+    assert before == fingerprint(model, tokenizer)
 
 
 def test_room_for_a_run_and_its_probes(

@@ -12,6 +12,14 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from transformers_stopping.prompts import token_set
 
+_NO_MATTER = frozenset(
+    {
+        *("_name_or_path", "transformers_version", "dtype", "torch_dtype", "architectures"),
+        *("pad_token_id", "use_cache"),
+    }
+)
+"""Of a model's configuration."""
+
 _Names: TypeAlias = WeakKeyDictionary[PreTrainedTokenizerBase, str]
 _known: WeakKeyDictionary[PreTrainedModel, _Names] = WeakKeyDictionary()
 
@@ -31,16 +39,15 @@ def fingerprint(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> s
     """What tells this model from others: 16 hex digits of a SHA-256.
 
     Over the weights as they are in memory, with their type, the configuration, the tokens that end
-    a text, the whole tokenizer and the chat template; where they came from and which version saved
-    them is left out.
+    a text, the whole tokenizer and the chat template. Left out is what changes no answer: where
+    they came from, which version saved them, what pads.
     """
     digest = hashlib.sha256(b"transformers")
-    config = model.config.to_dict()
-    for name in ("_name_or_path", "transformers_version", "dtype", "torch_dtype"):
-        config.pop(name, None)
+    config = {name: one for name, one in model.config.to_dict().items() if name not in _NO_MATTER}
     generation = model.generation_config
     ends = sorted(token_set(None if generation is None else generation.eos_token_id))
-    template = [str(tokenizer.chat_template), tokenizer.special_tokens_map]
+    special = {**tokenizer.special_tokens_map, "pad_token": None}
+    template = [str(tokenizer.chat_template), special]
     for part in (config, ends, _rules(tokenizer), template):
         digest.update(json.dumps(part, sort_keys=True, default=str).encode())
     for name, weights in sorted(model.state_dict().items()):

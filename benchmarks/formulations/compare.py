@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
 
 import numpy as np
 
@@ -19,7 +19,7 @@ from benchmarks.formulations.formulation import (
 )
 from benchmarks.formulations.fronts import Comparison, Played, differences
 from benchmarks.formulations.hazard import ByPosition, OneThreshold
-from benchmarks.formulations.learners import boosted, logistic
+from benchmarks.formulations.learners import boosted, freer, logistic
 from benchmarks.formulations.material import Fold, Material, Reader, material_of
 from benchmarks.formulations.rows import Floats
 from benchmarks.formulations.value import Value
@@ -79,10 +79,16 @@ def formulations(channel: str, *, logprobs: bool) -> list[Formulation]:
     entered += [
         Direct("b. boosted trees, threshold on p", boosted, against_tokens=False),
         Direct("b'. boosted trees, log p against tokens", boosted, against_tokens=True),
-        OneThreshold("c1. hazard, one threshold", boosted),
-        ByPosition("c2. hazard, thresholds by position", boosted),
-        Value("d. value function", boosted),
     ]
+    ways = [("boosted trees", boosted, boosted)]
+    if channel == "answer":
+        ways.insert(0, ("logistic", freer, logistic))
+    for told, hazard, loss in ways:
+        entered += [
+            OneThreshold(f"c1. hazard, {told}, one threshold", hazard),
+            ByPosition(f"c2. hazard, {told}, thresholds by position", hazard),
+            Value(f"d. value function, {told}", loss),
+        ]
     if logprobs and channel == "answer":
         for name, learner, against in (
             (f"{KEPT}; and logprobs", logistic, True),
@@ -111,15 +117,16 @@ def compare(
     logprobs = all(run.logprobs is not None for run in trace.runs)
     entered = formulations(material.view.channel, logprobs=logprobs)
 
-    @cache
-    def read(reads: str) -> list[Fold]:
-        return [material.fold(where, reads, reader) for where in material.folds]
-
+    print(f"{len(material.rows)} places", file=sys.stderr, flush=True)
+    dealt = {"": [material.fold(where, reader) for where in material.folds]}
+    if any(one.reads for one in entered):
+        dealt["logprobs"] = [material.with_logprobs(fold) for fold in dealt[""]]
     figures, seconds = {}, {}
     for one in entered:
-        dealt, begun = read(one.reads), time.perf_counter()
-        figures[one.name] = comparison.figures(play(one, material, dealt))
+        begun = time.perf_counter()
+        figures[one.name] = comparison.figures(play(one, material, dealt[one.reads]))
         seconds[one.name] = time.perf_counter() - begun
+        print(f"{seconds[one.name]:6.0f} s  {one.name}", file=sys.stderr, flush=True)
     if material.view.channel == "answer":
         figures[BUDGET] = comparison.figures(budgets(material))
     best = oracle(material.columns)

@@ -9,8 +9,8 @@ from benchmarks.formulations.learners import Learner, Predictor, cross_fitted
 from benchmarks.formulations.rows import Counts, Floats, Mask, Rows
 
 _BANDS = (8, 16, 24, 32, 48, 64, 96, 128)  # tokens at which a band of positions ends
-_TRIED = 16  # thresholds a band
-_SWEEPS = 3
+_TRIED = 32  # thresholds a band
+_SWEEPS = 8
 
 
 def not_yet(learner: Learner, train: Rows) -> Predictor:
@@ -75,38 +75,67 @@ class ByPosition(Priced):
             np.searchsorted(_BANDS, rows.tokens).astype(np.int64) for rows in (train, test)
         )
         tried = np.unique(np.quantile(told, np.linspace(0, 1, _TRIED)))
-        tried = np.concatenate([[-1.0], tried])
-        chosen = np.full(len(_BANDS) + 1, -1.0)
+        tried = np.concatenate([[-1.0], tried])  # the first one never stops
+        firsts = _firsts(train, told, bands, tried)
+        chosen = np.zeros(len(firsts), dtype=np.int64)
         where = np.zeros((len(test), len(PRICES)), dtype=np.bool_)
         for number, price in enumerate(PRICES.tolist()):
-            chosen = _improved(train, told, bands, tried, chosen, price)
-            where[:, number] = asked <= chosen[asked_bands]
+            chosen = _improved(train, firsts, chosen, price)
+            where[:, number] = asked <= tried[chosen][asked_bands]
         return where
 
 
-def _improved(
-    rows: Rows, told: Floats, bands: Counts, tried: Floats, chosen: Floats, price: float
-) -> Floats:
-    """Thresholds that cost less at a price, band by band, from some to begin with."""
+def _firsts(rows: Rows, told: Floats, bands: Counts, tried: Floats) -> Counts:
+    """The first row of each run in a band at which a threshold stops it, or n.
 
-    def cost(thresholds: Floats) -> float:
-        lost, bill = rows.played(told <= thresholds[bands])
-        return float(lost.sum() + price * bill.sum())
+    Returns:
+        # (bands, thresholds, runs).
+    """
+    found = np.array(
+        [
+            [rows.first((bands == band) & (told <= one)) for one in tried.tolist()]
+            for band in range(len(_BANDS) + 1)
+        ]
+    )
+    return np.where(found < 0, len(rows), found)
 
-    singles = [np.full(len(chosen), one) for one in tried.tolist()]
-    best = min([chosen, *singles], key=cost)
-    least = cost(best)
+
+def _improved(rows: Rows, firsts: Counts, chosen: Counts, price: float) -> Counts:
+    """Thresholds that cost less at a price, band by band, from some to begin with.
+
+    Args:
+        rows: The rows.
+        firsts: As above.  # (bands, thresholds, runs)
+        chosen: Number of the threshold of each band.  # (bands,)
+        price: Of a token, lost answers.
+
+    Returns:
+        # (bands,).
+    """
+    lost, bill = np.append(rows.lost, False), np.append(rows.bill, 0)
+    every = np.arange(len(firsts))
+
+    def cost(first: Counts) -> Floats:
+        """Of the runs together, each stopped at its row.  # (thresholds, runs) -> (thresholds,)."""
+        paid = np.where(first < len(rows), bill[first], rows.lengths)
+        total: Floats = lost[first].sum(axis=-1) + price * paid.sum(axis=-1)
+        return total
+
+    alike = cost(firsts.min(axis=0))
+    least = float(cost(firsts[every, chosen].min(axis=0)))
+    if alike.min() < least:
+        chosen, least = np.full(len(firsts), alike.argmin()), float(alike.min())
     for _ in range(_SWEEPS):
         before = least
-        for band in np.unique(bands).tolist():
-            for one in tried.tolist():
-                other = best.copy()
-                other[band] = one
-                if (found := cost(other)) < least:
-                    best, least = other, found
+        for band in every.tolist():
+            others = firsts[every, chosen][every != band].min(axis=0)
+            found = cost(np.minimum(firsts[band], others))
+            if found.min() < least:
+                chosen = np.where(every == band, found.argmin(), chosen)
+                least = float(found.min())
         if least == before:
             break
-    return best
+    return chosen
 
 
 def _was_right(rows: Rows) -> Mask:

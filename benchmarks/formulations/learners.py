@@ -26,11 +26,24 @@ Predictor: TypeAlias = Callable[[Rows], Floats]
 """Turns rows into one number each.  # (n,)"""
 
 
-def logistic(features: Floats, labels: Mask) -> Callable[[Floats], Floats]:
-    """Fit the library's logistic regression, with the penalty of its rule for answers."""
+def logistic(
+    features: Floats, labels: Mask, strength: float = _STRENGTH
+) -> Callable[[Floats], Floats]:
+    """Fit the library's logistic regression.
+
+    Args:
+        features: # (n, d).
+        labels: # (n,).
+        strength: Inverse, of the penalty; that of the library's rule for answers by default.
+    """
     if labels.all() or not labels.any():
         return _always(labels)
-    return Logistic.fit(features, labels, "fit", C=_STRENGTH, **_SETTINGS).probability
+    return Logistic.fit(features, labels, "fit", C=strength, **_SETTINGS).probability
+
+
+def freer(features: Floats, labels: Mask) -> Callable[[Floats], Floats]:
+    """Fit a logistic regression with a weak penalty: hazards have few places to learn from."""
+    return logistic(features, labels, 1.0)
 
 
 def boosted(features: Floats, labels: Mask) -> Callable[[Floats], Floats]:

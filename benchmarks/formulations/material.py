@@ -75,24 +75,36 @@ class Material:
     unit: str
     folds: tuple[Mask, ...]
 
-    def fold(self, where: Mask, reads: str = "", reader: Reader | None = None) -> Fold:
+    def fold(self, where: Mask, reader: Reader | None = None) -> Fold:
         """Read the features of the places of a fold.
 
         Args:
             where: The runs that are left out.  # (runs,)
-            reads: ``"logprobs"``, or ``""`` for the text alone.
             reader: Reads the features; those of the library's rule by default.
         """
         read = reader or (by_answers if self.view.channel == "answer" else by_thinking)
-        views = self.view.of_runs(~where), self.view.of_runs(where)
-        found = []
-        for chosen, view, features in zip((~where, where), views, read(*views), strict=True):
-            looks = self.looks[chosen[self.view.run]]
-            told = features[looks]
-            if reads == "logprobs":
-                told = np.column_stack([told, logprob_features(view)[looks]])
-            found.append(replace(self.rows.of(chosen), features=told))
-        return Fold(where, *found)
+        told = read(self.view.of_runs(~where), self.view.of_runs(where))
+        train, test = (
+            replace(self.rows.of(runs), features=features[self._looks_of(runs)])
+            for runs, features in zip((~where, where), told, strict=True)
+        )
+        return Fold(where, train, test)
+
+    def with_logprobs(self, fold: Fold) -> Fold:
+        """Add what the probabilities of the tokens say."""
+        train, test = (
+            replace(rows, features=np.column_stack([rows.features, features[self._looks_of(runs)]]))
+            for runs, rows, features in (
+                (runs, rows, logprob_features(self.view.of_runs(runs)))
+                for runs, rows in ((~fold.where, fold.train), (fold.where, fold.test))
+            )
+        )
+        return Fold(fold.where, train, test)
+
+    def _looks_of(self, runs: Mask) -> Mask:
+        """Where it looks, of the places of some runs."""
+        looks: Mask = self.looks[runs[self.view.run]]
+        return looks
 
 
 def material_of(trace: Trace, folds: int, seed: int) -> Material:

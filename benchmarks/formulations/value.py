@@ -19,9 +19,11 @@ class Value(Priced):
     For a price of a token, going on from a place costs what the policy makes of the rest of the
     run: a lost answer or none, and the price of the further tokens. It is regressed on what is
     known there, for the policy that stops where the probability of a loss is at most this value;
-    with the new values comes a new policy, and so on, from the policy that never stops. The costs
-    are those that came, as Longstaff and Schwartz take them, and no values of values. The
-    probability of a loss is cross-fitted on the runs that are fitted on.
+    with the new values comes a new policy, and so on, from the policy that never stops. As one may
+    always go on to the end, a value counts for no more than the price of the tokens until there,
+    which is regressed likewise: without this bound a policy that loses answers makes going on look
+    dear, and so loses more. The costs are those that came, as Longstaff and Schwartz take them, and
+    no values of values. The probability of a loss is cross-fitted on the runs that are fitted on.
 
     The regression is linear in the features, lines that bend at four quantiles of each, and
     products of two.
@@ -48,12 +50,13 @@ class Value(Priced):
         gram = inside.T @ inside + _RIDGE * len(train) * np.eye(inside.shape[1])
         solve = np.linalg.solve(gram, inside.T)  # (k, n)
         where = np.zeros((len(test), len(PRICES)), dtype=np.bool_)
+        left = solve @ (train.lengths[train.run] - train.bill).astype(np.float64)
         for number, price in enumerate(PRICES.tolist()):
-            weights = solve @ _costs(train, np.zeros(len(train), dtype=np.bool_), price)
+            to_end, weights = price * (inside @ left), price * left
             for _ in range(_ROUNDS):
-                stop = risk <= inside @ weights
+                stop = risk <= np.minimum(inside @ weights, to_end)
                 weights = solve @ _costs(train, stop, price)
-            where[:, number] = asked <= outside @ weights
+            where[:, number] = asked <= np.minimum(outside @ weights, price * (outside @ left))
         return where
 
 

@@ -74,7 +74,7 @@ def test_features_that_know_everything_save_nearly_what_the_oracle_does(knowing:
     """
     best = float(knowing.oracle.mean())
     found = learned(knowing)
-    assert 7 == len(found)
+    assert 10 == len(found)
     for name, saving in found.items():
         assert saving > (0.78 if name.startswith("a") else 0.9) * best, name
         assert saving > knowing.figures[BUDGET][0].mean() + 10, name
@@ -95,7 +95,7 @@ def test_the_table_of_a_small_file(tmp_path: Path, capsys: pytest.CaptureFixture
     assert "`trace.parquet` (24 runs): 4 folds by families, seed 0" in text
     assert "chosen by the same out-of-fold predictions" in " ".join(text.split())
     rows = [line for line in text.splitlines() if line.startswith("| ") and "[" in line]
-    assert 9 == len(rows)
+    assert 12 == len(rows)
     assert "read nothing into them" in text
 
 

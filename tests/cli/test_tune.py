@@ -76,6 +76,11 @@ def hopeless(trial: optuna.Trial) -> Policy:
     return MaxTokens(trial.suggest_int("tokens", 0, 0))
 
 
+def pruned(trial: optuna.Trial) -> Policy:
+    """What Optuna's own examples do with a setting that is of no use."""
+    raise optuna.TrialPruned("of no use")
+
+
 def no_policy(trial: optuna.Trial) -> object:
     """What a user forgets to wrap."""
     return trial.suggest_int("tokens", 1, 8)

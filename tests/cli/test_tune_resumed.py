@@ -12,7 +12,6 @@ from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
-import filelock
 import optuna
 import pytest
 
@@ -126,16 +125,6 @@ def test_another_search_is_refused(runs: Path, tmp_path: Path) -> None:
             assert message in printed
 
 
-def test_two_calls_at_once_are_refused(runs: Path, tmp_path: Path) -> None:
-    """The second one says so, and the first one's trials stay."""
-    with filelock.FileLock(tmp_path / ".tune.lock"):
-        code, printed = stopping(runs, "--out", tmp_path, "--space", BUDGETS, "--trials", 3)
-    assert (1, True) == (
-        code,
-        "--out must be a folder that no other search is at work in" in printed,
-    )
-
-
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -151,6 +140,7 @@ def test_two_calls_at_once_are_refused(runs: Path, tmp_path: Path) -> None:
         (("--space", "tests.cli.test_tune:RECORDED"), "--space must name a function"),
         (("--space", "tests.cli.test_tune:no_policy"), "--space must return a Policy, got"),
         (("--space", "tests.cli.test_tune:hopeless"), "one that could be tried, got none: tokens"),
+        (("--space", "tests.cli.test_tune:pruned"), "one that could be tried, got none: of no use"),
         (("--timeout", "1e-9"), "got none: --timeout was over before the first"),
         (("--storage", "nonsense"), "--storage must be a database that can be used, got nonsense"),
         (

@@ -13,7 +13,7 @@ from rich.table import Table
 
 from stopping_core.cli.bench.choose import front
 from stopping_core.cli.tune.half import Figures, Reported, Searched
-from stopping_core.cli.tune.search import Trial
+from stopping_core.cli.tune.search import REFUSED, Trial, in_a_line, why
 
 if TYPE_CHECKING:
     from stopping_core.cli.tune.space import Space
@@ -26,8 +26,9 @@ class Member:
     Args:
         trial: What it is, and what it does on the searched half.
         policy: As it cuts the reported half, fitted where it is fitted.
-        reported: What it does there; None where those runs do not hold what it needs.
-        missing: What they do not hold, or ``""``.
+        reported: What it does there; None where those runs do not hold what it needs, or the space
+            no longer makes it.
+        missing: Why there is none, or ``""``.
     """
 
     trial: Trial
@@ -48,11 +49,14 @@ def members(
 
 def _member(trial: Trial, space: Space, searched: Searched, reported: Reported) -> Member:
     try:
-        policy = searched.fitted(space(FixedTrial(dict(trial.params), trial.number)))
+        policy = space(FixedTrial(dict(trial.params), trial.number))
+        if (made := in_a_line(policy)) != trial.policy:
+            raise ValueError(f"--space must make {trial.policy} of its parameters, got {made}")
+        policy = searched.fitted(policy)
         figures = reported.figures(policy)
-    except ValueError as error:
-        return Member(trial, trial.policy, None, str(error))
-    return Member(trial, " ".join(repr(policy).split()), figures)
+    except REFUSED as error:
+        return Member(trial, trial.policy, None, why(error))
+    return Member(trial, in_a_line(policy), figures)
 
 
 def as_json(member: Member, searched: int, families: int) -> dict[str, Any]:

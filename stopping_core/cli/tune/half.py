@@ -72,7 +72,7 @@ class Half:
         if places in self._materials:
             self._materials[places] = self._materials.pop(places)
         else:
-            if len(self._materials) > _KEPT:
+            if len(self._materials) >= _KEPT:
                 self._materials.pop(next(iter(self._materials)))
             self._materials[places] = self._made()
         return self._materials[places]

@@ -10,7 +10,6 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from stopping_core.cli.bench.choose import front
 from stopping_core.cli.tune.front import Member
 from stopping_core.cli.tune.search import Trial
 
@@ -30,6 +29,15 @@ def draw(title: str, tried: Sequence[Trial], found: Sequence[Member], path: Path
         found: Those of the front, from safe to cheap.
         path: Where to write it.
     """
+    picture(title, tried, found).savefig(path, dpi=140)
+
+
+def picture(title: str, tried: Sequence[Trial], found: Sequence[Member]) -> Figure:
+    """Draw it; the arguments are those of :func:`draw`.
+
+    The settings are joined on the tuned half only. On the reported one they are points: a line
+    through the best of them would pick settings by that half.
+    """
     figure = Figure(figsize=(8.4, 6.0), layout="constrained")
     axes = figure.subplots()
     most = widest(found)
@@ -47,12 +55,12 @@ def draw(title: str, tried: Sequence[Trial], found: Sequence[Member], path: Path
     )
     _pairs(axes, found)
     tuned = [(one.trial.lost, one.trial.saving) for one in found]
-    _line(axes, tuned, _TUNED, "front, tuned half: optimistic", "o-")
+    _mark(axes, tuned, _TUNED, "front, tuned half: optimistic", "o-")
     points = [one.reported.point for one in found if one.reported is not None]
-    best = [(points[number].lost, points[number].saving) for number in front(points)]
-    _line(axes, best, _REPORTED, "the same settings, reported half", "o-")
-    _reported(axes, found)
-    inside = [y for x, y in (*tuned, *((p.lost, p.saving) for p in points)) if x <= most]
+    reported = [(point.lost, point.saving) for point in points]
+    _intervals(axes, found)
+    _mark(axes, reported, _REPORTED, "the same settings, reported half", "o")
+    inside = [y for x, y in (*tuned, *reported) if x <= most]
     top, bottom = max([20.0, *inside]), min([0.0, *inside])
     axes.set_xlim(-0.02 * most, most)
     axes.set_ylim(bottom - 0.02 * top, min(102.0, 1.06 * top))
@@ -63,7 +71,7 @@ def draw(title: str, tried: Sequence[Trial], found: Sequence[Member], path: Path
     wrapped = "\n".join(textwrap.wrap(title, 90))
     axes.set_title(wrapped, fontsize=11, loc="left", parse_math=False)
     figure.legend(loc="outside lower center", ncols=3, frameon=False)
-    figure.savefig(path, dpi=140)
+    return figure
 
 
 def widest(found: Sequence[Member]) -> float:
@@ -75,7 +83,7 @@ def widest(found: Sequence[Member]) -> float:
     return min(105.0, max(least, min(_MOST, 1.05 * max(lost))))
 
 
-def _line(
+def _mark(
     axes: Axes, points: Sequence[tuple[float, float]], color: str, label: str, style: str
 ) -> None:
     axes.plot(
@@ -105,18 +113,16 @@ def _pairs(axes: Axes, found: Sequence[Member]) -> None:
             )
 
 
-def _reported(axes: Axes, found: Sequence[Member]) -> None:
-    """Mark each setting on the reported half, with its intervals where there are any."""
+def _intervals(axes: Axes, found: Sequence[Member]) -> None:
+    """Draw how sure each figure of the reported half is, where that is known."""
     for one in found:
-        if one.reported is None:
+        if one.reported is None or one.reported.intervals is None:
             continue
         point, intervals = one.reported.point, one.reported.intervals
-        if intervals is not None:
-            (x0, x1), (y0, y1) = intervals["lost"], intervals["saving"]
-            bar: dict[str, Any] = {"color": _REPORTED, "linewidth": 0.9, "alpha": 0.35, "zorder": 2}
-            axes.plot([x0, x1], [point.saving] * 2, **bar)
-            axes.plot([point.lost] * 2, [y0, y1], **bar)
-        axes.plot(point.lost, point.saving, "o", color=_REPORTED, markersize=5.5, zorder=4)
+        (x0, x1), (y0, y1) = intervals["lost"], intervals["saving"]
+        bar: dict[str, Any] = {"color": _REPORTED, "linewidth": 0.9, "alpha": 0.35, "zorder": 2}
+        axes.plot([x0, x1], [point.saving] * 2, **bar)
+        axes.plot([point.lost] * 2, [y0, y1], **bar)
 
 
 def _beyond(tried: Sequence[Trial], most: float) -> str:

@@ -110,7 +110,7 @@ def _search(settings: Settings, recorded: Recorded) -> Search:
         "--seed": settings.seed,
         "--space": settings.space or DEFAULT,
     }
-    return Search(url, settings.out / ".tune.lock", held, settings.seed)
+    return Search(url, held, settings.seed)
 
 
 def _go_on(
@@ -147,6 +147,10 @@ def _show(
         Console(width=_WIDE).print(table(shown))
         if len(shown) < len(found):
             say(f"{len(found) - len(shown)} more lose over {most:.0f} points: see front.json.")
+        missing = [one.missing for one in shown if one.missing]
+        for what, times in Counter(missing).most_common(1):
+            others = "" if times == len(missing) else f", {len(missing) - times} for other reasons"
+            say(f"{len(missing)} could not be reported, {times} as: {what}{others}.")
         say("saved: % of tokens, probes paid; lost: right answers, points of all runs.")
     else:
         say("No setting saves anything.")

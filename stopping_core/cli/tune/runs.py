@@ -11,17 +11,17 @@ from pathlib import Path
 
 import numpy as np
 
-from stopping_core.cli.bench.part import divide, family
+from stopping_core.cli.bench.part import divide
 from stopping_core.cli.bench.scores import Mask
-from stopping_core.cli.bench.sweeping import channel_of, ended
+from stopping_core.cli.bench.sweeping import ended
 from stopping_core.cli.bench.table import Halves
+from stopping_core.traces.header import check_alike
 from stopping_core.traces.run import Trace
+from stopping_core.traces.splits import family_of
 from stopping_core.traces.store import read_trace
 
 RESAMPLES = 2000
 """Of the bootstrap over the reported families."""
-
-_ALIKE = ("model", "model_fingerprint", "template_fingerprint", "max_tokens", "temperature")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +65,8 @@ def read(paths: Sequence[Path]) -> Recorded:
     for path in paths:
         trace = read_trace(path)
         if traces:
-            _check_alike(*traces[0], path, trace)
+            first, known = traces[0]
+            check_alike(first, known.header, path, trace.header)
         traces.append((path, trace))
     digests = {str(path): hashlib.sha256(path.read_bytes()).hexdigest() for path in paths}
     traces.sort(key=lambda one: digests[str(one[0])])  # in whichever order they were named
@@ -88,7 +89,7 @@ def deal(trace: Trace, seed: int) -> tuple[Dealt, Dealt]:
     Raises:
         ValueError: They are of fewer than two families.
     """
-    families = len(set(map(family, trace.runs)))
+    families = len(set(map(family_of, trace.runs)))
     if families < 2:
         raise ValueError(
             f"traces must hold at least 2 families (else groups, else questions), one to search "
@@ -110,19 +111,4 @@ def _half(trace: Trace, where: Mask, halves: Halves) -> Dealt:
         report=halves.report[where],
         ended=halves.ended[where],
     )
-    return Dealt(replace(trace, runs=runs), own, len(set(map(family, runs))))
-
-
-def _check_alike(one: Path, first: Trace, other: Path, trace: Trace) -> None:
-    for name in (*_ALIKE, "reasoning_tags", *_places(first)):
-        values = getattr(first.header, name), getattr(trace.header, name)
-        if values[0] != values[1]:
-            raise ValueError(
-                f"traces must have the same {name}, got {values[0]!r} in {one} and {values[1]!r} "
-                f"in {other}"
-            )
-
-
-def _places(trace: Trace) -> tuple[str, ...]:
-    """What says where a policy may be asked, where it acts on the reasoning."""
-    return ("probe_every",) if channel_of(trace) == "reasoning" else ()
+    return Dealt(replace(trace, runs=runs), own, len(set(map(family_of, runs))))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -10,16 +11,16 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-import filelock
 import numpy as np
 import optuna
 import sqlalchemy
-from optuna.exceptions import StorageInternalError
+from optuna.exceptions import StorageInternalError, TrialPruned, UpdateFinishedTrialError
 from optuna.samplers import TPESampler
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from stopping_core.cli.bench.scores import Point
+from stopping_core.cli.tune.turn import Turn, shown, taken
 from stopping_core.policies import Policy
 
 if TYPE_CHECKING:
@@ -35,6 +36,10 @@ _STARTUP = 10  # trials that are drawn at random before anything is proposed
 _HELD = "search"  # the study's attribute that says what it searches
 _WHY = "pruned"  # the trial's attribute that says why it was
 _POLICY = "policy"
+_ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
+
+REFUSED = (ValueError, TrialPruned)
+"""What a setting raises that cannot be tried."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,11 +65,8 @@ class Search:
     """Searches a space for what saves much and loses little, one trial after the other.
 
     Settings are proposed by TPE for several objectives, each parameter by the trials that have it.
-    NSGA-II was the other choice. It crosses over only parameters that all trials have, which in a
-    space of different rules is the name of the rule and little else: thresholds it draws at random,
-    and on made-up runs 150 trials of it found no more than random draws. It learns a generation at
-    a time, too, of which some hundred trials hold few. TPE that draws the parameters of a rule
-    together was as good, and is experimental in Optuna.
+    NSGA-II crosses over only parameters that all trials have, which in a space of different rules
+    is the name of the rule and little else.
 
     Every trial has a sampler of its own, seeded by the seed and by how many trials were finished
     before. So a search that was interrupted goes on as if it had not been: it proposes what the
@@ -72,32 +74,25 @@ class Search:
 
     Args:
         url: Of the database, as SQLAlchemy has it.
-        lock: File that is held while the search is at work.
         held: What is searched, by the names of the arguments: a search of anything else is not
             gone on with.
         seed: Of the proposals.
 
     Raises:
         ValueError: On entering: the database cannot be used or holds another search, or another
-            process is at work on it.
+            call is at work on it.
     """
 
-    def __init__(self, url: str, lock: Path, held: Mapping[str, Any], seed: int) -> None:
+    def __init__(self, url: str, held: Mapping[str, Any], seed: int) -> None:
         self._url = url
         self._held = dict(held)
         self._seed = seed
-        self._lock = filelock.FileLock(lock)
+        self._turn = Turn(url)
         self._storage: RDBStorage
         self._study: optuna.Study
 
     def __enter__(self) -> Self:
-        try:
-            self._lock.acquire(timeout=0)
-        except filelock.Timeout as error:
-            folder = Path(self._lock.lock_file).parent
-            raise ValueError(
-                f"--out must be a folder that no other search is at work in, got {folder}"
-            ) from error
+        self._turn.take()
         try:
             with _usable(self._url, ImportError, RuntimeError):
                 self._storage = _storage(self._url)
@@ -108,10 +103,11 @@ class Search:
                     load_if_exists=True,
                 )
                 self._check()
+                self._turn.hold(self._study)
                 for trial in self._study.get_trials(deepcopy=False, states=[TrialState.RUNNING]):
                     self._study.tell(trial.number, state=TrialState.FAIL)
         except BaseException:
-            self._lock.release()
+            self._turn.end()
             raise
         return self
 
@@ -121,9 +117,9 @@ class Search:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self._turn.end(self._study)
         self._storage.remove_session()
         self._storage.engine.dispose()
-        self._lock.release()
 
     def go_on(
         self,
@@ -145,15 +141,20 @@ class Search:
             done: Called after each trial.
 
         Raises:
-            ValueError: The space returns no policy, or the database fails.
+            ValueError: The space returns no policy, the database fails, or another call has ended
+                the running trial.
         """
         began = time.monotonic()
         while (finished := self.finished) < trials:
             if seconds is not None and time.monotonic() - began >= seconds:
                 return
             with _usable(self._url):
+                self._turn.hold(self._study)
                 self._study.sampler = _sampler(self._seed, finished)
-                self._try(self._study.ask(), space, measure)
+                try:
+                    self._try(self._study.ask(), space, measure)
+                except UpdateFinishedTrialError as error:
+                    raise ValueError(f"{taken(self._url)}: it ended the running trial") from error
             done()
 
     @property
@@ -192,11 +193,11 @@ class Search:
             point = measure(policy)
         except _NoPolicy:
             raise
-        except ValueError as error:
-            trial.set_user_attr(_WHY, str(error))
+        except REFUSED as error:
+            trial.set_user_attr(_WHY, why(error))
             self._study.tell(trial, state=TrialState.PRUNED)
             return
-        trial.set_user_attr(_POLICY, " ".join(repr(policy).split()))
+        trial.set_user_attr(_POLICY, in_a_line(policy))
         self._study.tell(trial, [point.lost, point.saving])
 
     def _check(self) -> None:
@@ -222,12 +223,14 @@ class _NoPolicy(ValueError):
     """A space returns something else."""
 
 
-def shown(url: str) -> str:
-    """Print the address of a database without its password."""
-    try:
-        return sqlalchemy.make_url(url).render_as_string(hide_password=True)
-    except sqlalchemy.exc.ArgumentError:
-        return url
+def in_a_line(policy: object) -> str:
+    """Print a policy; without addresses in memory, which are others in each call."""
+    return _ADDRESS.sub("", " ".join(repr(policy).split()))
+
+
+def why(error: Exception) -> str:
+    """Say why a setting cannot be tried."""
+    return str(error) or f"the space raises {type(error).__name__}"
 
 
 def address(path: Path) -> str:

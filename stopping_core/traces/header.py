@@ -22,6 +22,14 @@ _KINDS: Mapping[Any, tuple[Any, str]] = {
     "int": (int, "a whole number"),
     "float": ((int, float), "a number"),
 }
+_ALIKE = (
+    "model",
+    "model_fingerprint",
+    "template_fingerprint",
+    "max_tokens",
+    "temperature",
+    "reasoning_tags",
+)
 _TAGS = ("reasoning_tags", "asked_reasoning_tags")
 
 
@@ -74,6 +82,29 @@ def header_of(path: str | Path, values: Any) -> Header:
             raise ValueError(f"{path}: the header's key {field.name!r} is missing")
     tags = {name: tuple(values[name]) for name in _TAGS if values.get(name) is not None}
     return Header(**{**values, **tags, "holds": frozenset(values.get("holds", ()))})
+
+
+def check_alike(path: str | Path, header: Header, other: str | Path, another: Header) -> None:
+    """Refuse files whose runs do not go together.
+
+    Where the runs hold reasoning, the probes say where a policy may be asked, and must be as dense.
+
+    Args:
+        path: Of the one file, for errors.
+        header: Its header.
+        other: Of the other file.
+        another: Its header.
+
+    Raises:
+        ValueError: They differ in model, template, cap, temperature or what is reasoning.
+    """
+    places = () if header.reasoning_tags is None else ("probe_every",)
+    for name in (*_ALIKE, *places):
+        one, two = getattr(header, name), getattr(another, name)
+        if one != two:
+            raise ValueError(
+                f"traces must have the same {name}, got {one!r} in {path} and {two!r} in {other}"
+            )
 
 
 def _check(path: str | Path, name: str, kind: tuple[Any, str] | None, value: Any) -> None:

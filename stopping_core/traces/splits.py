@@ -45,7 +45,7 @@ def split(runs: Sequence[Run], shares: Mapping[str, float], seed: int) -> dict[s
         raise ValueError(f"shares must sum to 1, got {dict(shares)}")
     families: dict[tuple[str, str], list[int]] = defaultdict(list)
     for number, run in enumerate(runs):
-        families[_family(run)].append(number)
+        families[family_of(run)].append(number)
     wanted = {part: share * len(runs) for part, share in shares.items()}
     near, tried = _NEAR * len(runs), []
     order, rng = sorted(families), random.Random(seed)
@@ -68,6 +68,13 @@ def split(runs: Sequence[Run], shares: Mapping[str, float], seed: int) -> dict[s
     return {part: sorted(numbers) for part, numbers in parts.items()}
 
 
+def family_of(run: Run) -> tuple[str, str]:
+    """Name what is kept whole, by its kind and its name: family, else group, else question."""
+    if run.family:
+        return "family", run.family
+    return ("group", run.group) if run.group else ("question", run.question_id)
+
+
 def _deal(families: Iterable[list[int]], wanted: Mapping[str, float]) -> dict[str, list[int]]:
     """Give each family to the part that lacks most runs."""
     parts: dict[str, list[int]] = {part: [] for part in wanted}
@@ -81,10 +88,3 @@ def _miss(parts: Mapping[str, list[int]], wanted: Mapping[str, float]) -> float:
     if not all(parts.values()):
         return math.inf
     return max(abs(len(numbers) - wanted[part]) for part, numbers in parts.items())
-
-
-def _family(run: Run) -> tuple[str, str]:
-    """What is kept whole, and of which kind its name is."""
-    if run.family:
-        return "family", run.family
-    return ("group", run.group) if run.group else ("question", run.question_id)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import random
 from dataclasses import replace
@@ -17,7 +18,7 @@ from stopping_core.cli.certify.run import (
     measure,
     one_of_each,
 )
-from stopping_core.cli.fit.recorded import family_hashes, read_recorded, request_of
+from stopping_core.cli.fit.recorded import family_hash, family_hashes, read_recorded, request_of
 from stopping_core.completeness import default_check
 from stopping_core.metrics import GRADERS
 from stopping_core.policies import Never
@@ -321,6 +322,28 @@ def test_files_that_differ_are_not_mixed(folder: Path, tmp_path: Path) -> None:
         "fit", folder / "runs.parquet", tmp_path / "other.parquet", "--out", tmp_path / "m.json"
     )
     assert (1, True) == (code, "traces must have the same model_fingerprint" in printed)
+
+
+def test_reasoning_that_is_probed_otherwise_is_not_mixed(tmp_path: Path) -> None:
+    """The probes are where a policy may be asked."""
+    tags = ("<think>", "</think>")
+    made = certifiable(12).runs
+    for every, runs in ((8, made[:6]), (16, made[6:])):
+        trace = certifiable(12, reasoning_tags=tags, probe_every=every)
+        write_trace(tmp_path / f"{every}.parquet", replace(trace, runs=runs))
+    with pytest.raises(ValueError, match=r"must have the same probe_every, got 8 in .* and 16 in"):
+        read_recorded([tmp_path / "8.parquet", tmp_path / "16.parquet"], None)
+
+
+def test_a_family_has_the_name_that_certificates_hold() -> None:
+    """By kind and name; another one would be taken for unseen."""
+    (run,) = certifiable(1).runs
+    for changed, name in (
+        (run, "family:f0"),
+        (replace(run, family=""), "group:g0"),
+        (replace(run, family="", group=""), "question:q0"),
+    ):
+        assert hashlib.sha256(name.encode()).hexdigest()[:16] == family_hash(changed)
 
 
 @pytest.mark.parametrize("template", [TEMPLATE, load_template("raw")], ids=["chat", "raw"])

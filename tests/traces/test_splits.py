@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stopping_core.traces.run import Run
-from stopping_core.traces.splits import split
+from stopping_core.traces.splits import family_of, split
 
 RUN = Run("q", "?", ("a",), ("a",), "stop")
 SHARES = {"fit": 0.4, "certify": 0.3, "report": 0.3}
@@ -94,6 +94,7 @@ def test_a_group_and_a_family_of_one_name_are_not_the_same() -> None:
     """Nor is a question."""
     runs = [replace(RUN, family="a"), replace(RUN, group="a"), replace(RUN, question_id="a")]
     assert [1, 1, 1] == sorted(map(len, split(runs, SHARES, 0).values()))
+    assert [("family", "a"), ("group", "a"), ("question", "a")] == list(map(family_of, runs))
 
 
 @pytest.mark.parametrize(

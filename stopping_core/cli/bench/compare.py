@@ -11,7 +11,7 @@ import numpy as np
 from stopping_core.cli.bench import inspected
 from stopping_core.cli.bench.candidates import Candidate, candidates
 from stopping_core.cli.bench.frontier import curve
-from stopping_core.cli.bench.part import Part, divide, family
+from stopping_core.cli.bench.part import Part, divide
 from stopping_core.cli.bench.scores import Scores
 from stopping_core.cli.bench.section import Section, leaders, ranked
 from stopping_core.cli.bench.sweeping import Material, channel_of, ended, every_of, extract, sweep
@@ -29,6 +29,7 @@ from stopping_core.policies.baselines import SampleRule
 from stopping_core.traces.columns import Columns
 from stopping_core.traces.oracle import oracle
 from stopping_core.traces.run import Run, Trace
+from stopping_core.traces.splits import family_of
 
 TARGET = 38.0
 """Percent: the saving at which the literature quotes what the usual rules lose."""
@@ -201,7 +202,7 @@ def _facts(trace: Trace, part: Part, full: Scores) -> dict[str, Any]:
         "holds": [name for name, held in _HELD.items() if all(map(held, trace.runs))],
         "n": len(runs),
         "groups": len({run.group or run.question_id for run in runs}),
-        "families": len(set(map(family, runs))),
+        "families": len(set(map(family_of, runs))),
         "capped": _capped(trace),
         "choose": int(halves.choose.sum()),
         "report": int(halves.report.sum()),

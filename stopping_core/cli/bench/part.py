@@ -11,7 +11,7 @@ from stopping_core.cli.bench.scores import Mask
 from stopping_core.cli.bench.table import FEWEST, Halves
 from stopping_core.resampling import GroupBootstrap
 from stopping_core.traces.run import Run
-from stopping_core.traces.splits import split
+from stopping_core.traces.splits import family_of, split
 
 FOLDS = 4
 """Of the choosing runs, to fit rules on some and see what they do on the others."""
@@ -40,7 +40,7 @@ def divide(runs: Sequence[Run], ended: Mask, seed: int, resamples: int) -> Part:
         resamples: Of the bootstrap.
     """
     notes = []
-    if len(set(map(family, runs))) > 1:
+    if len(set(map(family_of, runs))) > 1:
         parts = split(runs, {"choose": 0.5, "report": 0.5}, seed)
     else:
         parts = {"choose": list(range(len(runs))), "report": list(range(len(runs)))}
@@ -49,7 +49,8 @@ def divide(runs: Sequence[Run], ended: Mask, seed: int, resamples: int) -> Part:
             "groups of questions are needed to do otherwise"
         )
     masks = {name: _mask(numbers, len(runs)) for name, numbers in parts.items()}
-    families = [family(runs[number]) for number in parts["report"]]
+    # What a split keeps whole is what is drawn again.
+    families = [family_of(runs[number]) for number in parts["report"]]
     count, bootstrap = len(set(families)), None
     if count >= FEWEST:
         bootstrap = GroupBootstrap(families, resamples=resamples, seed=seed)
@@ -62,15 +63,10 @@ def divide(runs: Sequence[Run], ended: Mask, seed: int, resamples: int) -> Part:
     return Part(runs, halves, _fold(runs, parts["choose"], seed), tuple(notes))
 
 
-def family(run: Run) -> str:
-    """What a split keeps whole is what is drawn again."""
-    return run.family or run.group or run.question_id
-
-
 def _fold(runs: Sequence[Run], choosing: Sequence[int], seed: int) -> tuple[Mask, ...]:
     """Deal the choosing runs out to folds by family; to none where there is one family."""
     some = [runs[number] for number in choosing]
-    count = min(FOLDS, len(set(map(family, some))))
+    count = min(FOLDS, len(set(map(family_of, some))))
     if count < 2:
         return ()
     folds = split(some, {f"{number}": 1 / count for number in range(count)}, seed)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from typing import TYPE_CHECKING
 
@@ -84,4 +85,15 @@ class Threshold(Policy):
     def __repr__(self) -> str:
         bound = f">= {self.at_least}" if self.at_least is not None else f"<= {self.at_most}"
         where = f", at {self.at.name}" if self.at else ""
-        return f"Threshold({type(self.signal).__name__}, {bound}{where})"
+        return f"Threshold({_named(self.signal)}, {bound}{where})"
+
+
+def _named(signal: Signal) -> str:
+    """Print a signal's class, with those of its settings that are not the default."""
+    told = [
+        f"{name}={getattr(signal, name)!r}"
+        for name, setting in inspect.signature(type(signal)).parameters.items()
+        if setting.default is not setting.empty
+        and repr(getattr(signal, name, setting.default)) != repr(setting.default)
+    ]
+    return f"{type(signal).__name__}({', '.join(told)})" if told else type(signal).__name__

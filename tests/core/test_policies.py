@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from stopping_core import AdaptiveStopping, Boundary, Checkpoint, Decision, Engine, Policy, Request
 from stopping_core.policies import AllOf, AnyOf, Deadline, MaxTokens, MinTokens, Patience, Threshold
-from stopping_core.signals import MeanLogprob, Sentences
+from stopping_core.signals import AnswerPattern, Margin, MeanLogprob, Repetition, Sentences
 from stopping_core.testing import chunkings, words
 from stopping_core.types import CONTINUE, Step
 
@@ -106,6 +106,15 @@ def test_a_threshold_says_where_it_looks() -> None:
     assert "Threshold(Reads, <= 1)" == repr(Threshold(Reads(1), at_most=1))
 
 
+def test_a_threshold_says_how_its_signal_is_set() -> None:
+    """In its repr, where that is not the default."""
+    assert "Threshold(Margin, >= 0.5)" == repr(Threshold(Margin(), at_least=0.5))
+    assert "Threshold(Margin(window=8), >= 0.5)" == repr(Threshold(Margin(8), at_least=0.5))
+    assert "Threshold(Repetition(n=2), >= 1)" == repr(Threshold(Repetition(2), at_least=1))
+    about = "Threshold(AnswerPattern(pattern=re.compile('A: (.*)')), >= 1)"
+    assert about == repr(Threshold(AnswerPattern("A: (.*)"), at_least=1))
+
+
 def test_limits() -> None:
     """Position and time."""
     assert MinTokens(5).decide(HERE).stop
@@ -140,7 +149,7 @@ def test_limits() -> None:
             lambda: AdaptiveStopping(reasoning_tags=("", "x")),
             "reasoning_tags must be two non-empty",
         ),
-        (lambda: AdaptiveStopping.from_profile("fast"), "name must be one of .*got 'fast'"),
+        (lambda: AdaptiveStopping.from_profile("fast"), "profile must be one of .*got 'fast'"),
         (lambda: AdaptiveStopping().replace(polcy=1), r"no such field: \['polcy'\]"),
         (lambda: Request(max_tokens=-5), "max_tokens must be >= 1, got -5"),
         (lambda: Step("a", tokens=-1), "tokens must be >= 0, got -1"),

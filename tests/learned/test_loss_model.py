@@ -129,3 +129,6 @@ def test_fingerprints_tell_models_apart() -> None:
     assert one.fingerprint != other.fingerprint
     assert 16 == len(one.fingerprint) == len(f"{int(one.fingerprint, 16):016x}")
     assert one.fingerprint in repr(LearnedStopping(-4.0, one))
+    assert f"LearnedStopping(-4, model={one.fingerprint})" == repr(LearnedStopping(-4.0, one, 2))
+    about = f"LearnedStopping(-4, model={one.fingerprint}, every=8)"
+    assert about == repr(LearnedStopping(-4.0, one, every=8))

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 _LONGEST = 4096  # tokens up to which it is asked at its own distance
 _CAREFUL: Mapping[Channel, float] = {"answer": -8.5, "reasoning": -6.0}  # of a grid's thresholds
 _STEP = 0.15
+_EVERY = 2  # tokens between two looks, unless told otherwise
 
 
 @lru_cache(8)
@@ -53,7 +54,7 @@ class LearnedStopping(Policy):
         self,
         threshold: float,
         model: LossModel | None = None,
-        every: int = 2,
+        every: int = _EVERY,
         tier: Tier = "text",
         channel: Channel = "answer",
     ) -> None:
@@ -158,4 +159,5 @@ class LearnedStopping(Policy):
             about = f"model={self.model.fingerprint}"
         else:
             about = f"tier={self.tier!r}, channel={self.channel!r}"
-        return f"LearnedStopping({self.threshold:g}, {about})"
+        looks = "" if self.every == _EVERY else f", every={self.every}"
+        return f"LearnedStopping({self.threshold:g}, {about}{looks})"

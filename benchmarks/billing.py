@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from stopping_core.budgets import cap
 from stopping_core.costs import CostRegime
@@ -16,14 +16,17 @@ class Need:
     """A recorded run, as far as a bill depends on it.
 
     Args:
-        request: What was known before its first token.
+        request: What production knows before its first token.
         needed: The least budget under which a session is done with it, tokens.
         natural: What the model says if nothing cuts it, tokens.
+        prompt: Its prompt, tokens. It is billed whether or not the request says it; a schedule
+            knows it after the first call.
     """
 
     request: Request
     needed: int
     natural: int
+    prompt: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +68,6 @@ def play(schedule: BudgetSchedule, need: Need, *, ceiling: int, restarts: bool =
         RuntimeError: The schedule ends before the ceiling and before what is needed.
     """
     ledger, request = Ledger(), need.request
-    prompt = request.prompt_tokens or 0
     while True:
         grant = cap(schedule(request, ledger), request, ledger)
         if grant is None:
@@ -83,7 +85,7 @@ def play(schedule: BudgetSchedule, need: Need, *, ceiling: int, restarts: bool =
                 budget=grant,
                 generated=came,
                 reasoning=0,
-                prompt_tokens=prompt + kept,
+                prompt_tokens=need.prompt + kept,
                 seconds=0.0,
                 finish_reason="stop" if enough else "length",
                 unseen=billed - kept - came,
@@ -91,3 +93,4 @@ def play(schedule: BudgetSchedule, need: Need, *, ceiling: int, restarts: bool =
         )
         if enough:
             return Bill(ledger.usage(), len(ledger))
+        request = replace(request, prompt_tokens=need.prompt)

@@ -28,6 +28,7 @@ from stopping_core.budgets import (
     fit_lengths,
 )
 from stopping_core.cli.fit.path import Fitting
+from stopping_core.cli.fit.recorded import request_of
 from stopping_core.completeness import default_check
 from stopping_core.costs import REGIMES, CostRegime
 from stopping_core.policies import Never, Policy
@@ -149,12 +150,21 @@ def policy_named(name: str, fit_on: Columns) -> Policy:
     return learned_rule(fit_on) if name == "learned" else AdaptiveStopping.from_profile(name).policy
 
 
+def needs_of(columns: Columns, requests: Sequence[Request], needed: Sequence[int]) -> list[Need]:
+    """What the bills of runs depend on: all of it is billed, the requests alone are known."""
+    runs = zip(columns.runs, requests, needed, columns.lengths.tolist(), strict=True)
+    return [
+        Need(request, tokens, natural, run.prompt_tokens or 0)
+        for run, request, tokens, natural in runs
+    ]
+
+
 def report(runs: Sequence[Run], name: str, settings: Settings) -> Iterator[str]:
     """Yield the lines of the report for one policy over some runs."""
     parts = split(runs, SHARES, 0)
     columns = {part: Columns(runs[number] for number in at) for part, at in parts.items()}
     policy = policy_named(name, columns["fit"])
-    requests = {part: [run.request() for run in held.runs] for part, held in columns.items()}
+    requests = {part: [request_of(run) for run in held.runs] for part, held in columns.items()}
     needed = {part: needed_lengths(held, policy) for part, held in columns.items()}
     ends = {part: needed_lengths(held, Never()) for part, held in columns.items()}
     groups = {part: [_group(run) for run in held.runs] for part, held in columns.items()}
@@ -174,12 +184,7 @@ def report(runs: Sequence[Run], name: str, settings: Settings) -> Iterator[str]:
         )
     )
     needs = {
-        part: [
-            Need(*one)
-            for one in zip(
-                requests[part], needed[part].tolist(), held.lengths.tolist(), strict=True
-            )
-        ]
+        part: needs_of(held, requests[part], needed[part].tolist())
         for part, held in columns.items()
     }
     told = needed["report"]

@@ -19,6 +19,7 @@ from stopping_core import AdaptiveStopping
 from stopping_core.budgets import fit_lengths
 from stopping_core.budgets.lengths import LEVELS
 from stopping_core.budgets.request_features import features_of
+from stopping_core.cli.fit.recorded import request_of
 from stopping_core.policies import Never
 from stopping_core.resampling import GroupBootstrap
 from stopping_core.traces import Columns, needed_lengths, read_trace
@@ -57,6 +58,8 @@ def boosted(**settings: Any) -> Fit:
         features, others = (
             np.array([features_of(request) for request in some]) for some in (known, new)
         )
+        seen = ~np.isnan(features).all(axis=0)  # trees take no feature that is never known
+        features, others = features[:, seen], others[:, seen]
         told = [
             HistGradientBoostingRegressor(
                 loss="quantile", quantile=level, random_state=0, **settings
@@ -94,7 +97,7 @@ def losses(told: Floats, needed: Floats) -> Floats:
 
 def out_of_fold(fit: Fit, runs: Sequence[Run], needed: Floats) -> Floats:
     """The losses of all runs.  # (runs, levels)."""
-    requests = [run.request() for run in runs]
+    requests = [request_of(run) for run in runs]
     told = np.full((len(runs), len(LEVELS)), np.nan)
     for part in split(runs, {str(fold): 1 / FOLDS for fold in range(FOLDS)}, 0).values():
         others = np.setdiff1d(np.arange(len(runs)), part)

@@ -42,8 +42,9 @@ class Allowance:
     def grant_next(self, request: Request) -> bool:
         """Grant the next call its tokens: more of them only where the last grant was too small.
 
-        The last call has all that the budget grants, whatever ``up_front`` says: after it nothing
-        could complete the answer.
+        ``up_front`` only keeps grants small, and never ends a request: where it has no more to
+        give, and in the last call, after which nothing could complete the answer, all that the
+        budget grants holds.
         """
         if not self._active:
             return True
@@ -55,9 +56,8 @@ class Allowance:
         last = len(self._ledger) == self._stopping.attempts - 1
         if not self._hang_up_ends_bill and not last:
             limit = self._capped(self._stopping.up_front, request, self._ledger)
-            if limit is None:
-                return False
-            grant = min(grant, limit)
+            if limit is not None:
+                grant = min(grant, limit)
         self.grant = grant
         return True
 

@@ -53,13 +53,19 @@ class CompletenessCheck(Protocol):
 
 
 class BudgetSchedule(Protocol):
-    """Grants output tokens. A plain function will do."""
+    """Grants output tokens. A plain function will do.
+
+    It must be a pure function of its arguments: it is asked more often than calls are made, with
+    ledgers of calls that were never made, and for many requests at once. One that counts how often
+    it was asked grants what it did not mean to.
+    """
 
     def __call__(self, request: Request, ledger: Ledger, /) -> int | None:
         """Total output tokens the answer may have by the end of the next call; None for no more.
 
-        ``ledger`` is empty at the first call. The session caps the grant by the model's limits, and
-        takes a grant that does not exceed one that was too small for None.
+        A whole number: anything else is a ValueError. ``ledger`` is empty at the first call. The
+        session caps the grant by the model's limits, and takes a grant that does not exceed one
+        that was too small for None.
         """
 
 

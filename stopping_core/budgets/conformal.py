@@ -24,11 +24,11 @@ def calibrate(
     """Return the model with an offset for each level, so that the level is kept.
 
     Promise: for a request drawn as these were, the needed length is at most the model's quantile at
-    level q with a probability of at least q, and of at most q + 1/(n + 1) where no two lengths tie.
-    The probability is over the request and over the draw of the runs here, together: one
-    calibration may fall short by some 1/sqrt(n), and the promise is of the average request, not of
-    each kind of request. It holds whatever the model is worth; a bad one only has wide quantiles.
-    Each level keeps it by itself.
+    level q with a probability of at least q. The probability is over the request and over the draw
+    of the runs here, together: one calibration may fall short by some 1/sqrt(n), and the promise is
+    of the average request, not of each kind of request. It holds whatever the model is worth; a bad
+    one only has wide quantiles. Each level keeps it by itself. By how much more it holds is not
+    said: quantiles are whole tokens, rounded up, and none is less than that of a level below.
 
     Void where the runs here and the request are not exchangeable (another model, template, policy,
     completeness check or source of questions, or runs of one passage taken for independent), where

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from numbers import Integral
+from numbers import Integral, Real
 from typing import NamedTuple
 
 from stopping_core.budgets.lengths import LengthModel
@@ -75,10 +75,13 @@ class QuantileBudget:
         for name in ("ceiling", "attempts"):
             value = getattr(self, name)
             unset = name == "ceiling" and value is None
-            if not unset and not (isinstance(value, Integral) and int(value) >= 1):
+            whole = isinstance(value, Integral) and not isinstance(value, bool)
+            if not unset and not (whole and int(value) >= 1):
                 raise ValueError(f"{name} must be an integer in [1, inf), got {value!r}")
-        if not 0 <= self.call_cost < math.inf:
-            raise ValueError(f"call_cost must be in [0, inf), got {self.call_cost}")
+        cost = self.call_cost
+        known = isinstance(cost, Real) and not isinstance(cost, bool)
+        if not known or not 0 <= cost < math.inf:
+            raise ValueError(f"call_cost must be in [0, inf), got {cost!r}")
         if self.natural is not None and self.natural.levels != self.lengths.levels:
             raise ValueError(
                 f"natural must have the levels of lengths, {self.lengths.levels}, "

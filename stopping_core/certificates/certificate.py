@@ -35,8 +35,9 @@ class CertifiedLevel:
         lost: How many of them it lost.
         bound: Upper bound of its risk, at most ``risk``.
         saving: Share of the generated tokens that it saved of them.
-        needed: Quantiles of the tokens that a request needs under it, calibrated on those runs;
-            None where they were not fitted.
+        needed: Quantiles of the tokens that a request needs under it, calibrated on those runs:
+            nearly, not exactly, exchangeable, as they chose its threshold too. None where they were
+            not fitted.
     """
 
     risk: float

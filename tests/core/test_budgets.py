@@ -8,10 +8,12 @@ from collections.abc import Callable
 from fractions import Fraction
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from stopping_core import AdaptiveStopping, Session
 from stopping_core.budgets import CostCeiling, DeadlineBudget, FixedBudget, GeometricBudget, cap
 from stopping_core.ledger import Ledger
 from stopping_core.protocols import BudgetSchedule
@@ -86,6 +88,23 @@ def test_cap_of_nothing_is_nothing() -> None:
     assert cap(None, Request(), Ledger()) is None
     assert cap(0, Request(), Ledger()) is None
     assert cap(64, Request(prompt_tokens=4096, context_window=4096), Ledger()) is None
+
+
+@pytest.mark.parametrize("grant", ["300", 300.0, 255.5, math.inf, math.nan, True, [300]])
+def test_a_schedule_that_grants_no_whole_number_is_told_so(grant: Any) -> None:
+    """With what it gave, wherever its grant is capped."""
+    message = f"budget must grant a whole number of tokens or None, got {grant!r}"
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        cap(grant, Request(max_tokens=64), Ledger())
+    session = Session(AdaptiveStopping(budget=lambda request, ledger: grant), Request())
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        session.next_call(0.0)
+
+
+def test_whole_numbers_of_any_kind_are_grants() -> None:
+    """Those of numpy too, and what is asked for is a plain one, as JSON has it."""
+    capped = cap(np.int64(300), Request(), Ledger())  # type: ignore[arg-type]  # no int
+    assert (300, int) == (capped, type(capped))
 
 
 def test_fixed_budget_is_granted_once() -> None:

@@ -218,8 +218,13 @@ def test_a_request_that_seems_long_is_granted_more() -> None:
     [
         ({"ceiling": 0}, r"ceiling must be an integer in \[1, inf\), got 0"),
         ({"ceiling": 1.5}, r"ceiling must be an integer in \[1, inf\), got 1.5"),
+        ({"ceiling": True}, r"ceiling must be an integer in \[1, inf\), got True"),
         ({"attempts": 0}, r"attempts must be an integer in \[1, inf\), got 0"),
         ({"attempts": None}, r"attempts must be an integer in \[1, inf\), got None"),
+        ({"attempts": True}, r"attempts must be an integer in \[1, inf\), got True"),
+        ({"call_cost": "x"}, r"call_cost must be in \[0, inf\), got 'x'"),
+        ({"call_cost": None}, r"call_cost must be in \[0, inf\), got None"),
+        ({"call_cost": True}, r"call_cost must be in \[0, inf\), got True"),
         ({"call_cost": -1.0}, r"call_cost must be in \[0, inf\), got -1.0"),
         ({"call_cost": math.nan}, r"call_cost must be in \[0, inf\), got nan"),
         ({"natural": made_lengths([1], levels=[0.5])}, r"natural must have the levels of lengths"),

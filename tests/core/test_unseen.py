@@ -25,10 +25,12 @@ from stopping_core import (
     run,
     stream,
 )
-from stopping_core.budgets import CostCeiling, FixedBudget, GeometricBudget
+from stopping_core.budgets import CostCeiling, FixedBudget, GeometricBudget, QuantileBudget
 from stopping_core.policies import Never, Threshold
+from stopping_core.protocols import BudgetSchedule
 from stopping_core.signals import Sentences
 from stopping_core.testing import FakeClock, ScriptedModel, words
+from tests.core.made_lengths import made_lengths
 
 ONE_SENTENCE = Threshold(Sentences(), at_least=1, reason="sentence")
 RAMBLING = words("It is Paris. France is a country in Europe, and so on and on and on and on.")
@@ -71,6 +73,34 @@ def test_the_last_call_has_all_that_the_budget_would_have_grown_to() -> None:
         assert expected == [call.max_tokens for call in model.calls]
         whole = go(ScriptedModel(*scripts), policy=Never(), attempts=attempts, ends=True)
         assert whole.attempts[-1].budget == done.attempts[-1].budget == sum(expected)
+
+
+@pytest.mark.parametrize("profile", ["balanced", "high_stakes"])
+def test_planned_grants_that_were_all_too_small_do_not_end_the_request(profile: str) -> None:
+    """The first is the ceiling of the plan, and what the budget grants holds from there."""
+    pieces = [f" {number}" for number in range(400)]
+    model = ScriptedModel(pieces, pieces[256:])
+    stopping = AdaptiveStopping.from_profile(
+        profile, policy=Never(), budget=GeometricBudget(first=256)
+    )
+    lengths = made_lengths(cap=256)
+    planned = QuantileBudget(lengths, natural=lengths, attempts=stopping.attempts)
+    stopping = stopping.replace(up_front=planned)
+    session = Session(stopping, Request(prompt_tokens=5000), hang_up_ends_bill=False)
+    done = run(session, model.backend)
+    assert [256, 512] == [attempt.budget for attempt in done.attempts]
+    assert (True, "".join(pieces)) == (done.complete, done.text)
+
+
+@pytest.mark.parametrize("up_front", [FixedBudget(16), lambda request, ledger: None])
+def test_what_has_no_more_to_give_up_front_is_no_limit(up_front: BudgetSchedule) -> None:
+    """It keeps grants small and ends nothing: that is for the budget, and its limits."""
+    scripts = [[f" {number}" for number in range(99)]] * 3
+    model = ScriptedModel(*scripts)
+    done = go(model, policy=Never(), up_front=up_front, max_total_tokens=99)
+    assert 99 == done.usage.generated == sum(call.max_tokens or 0 for call in model.calls)
+    ended = go(ScriptedModel(*scripts), policy=Never(), up_front=up_front, budget=FixedBudget(40))
+    assert 40 >= ended.usage.generated
 
 
 def test_a_lost_connection_does_not_grow_the_grant() -> None:

@@ -48,6 +48,8 @@ def markdown(compared: Mapping[str, Compared], *, folds: int, seed: int) -> str:
         f"settings, the same ones for all folds, and the saving is interpolated on it. The "
         f"settings on a front are chosen by the same out-of-fold predictions that are reported: of "
         f"all formulations alike, so that they compare, and all savings are a little flattered. "
+        f"Penalty and exponent of **a** are the library's, and may have been set on runs like "
+        f"these, as its features were; nothing was searched for the others. "
         f"Brackets: {CONFIDENCE:.0%} intervals of the difference to **a**, paired over "
         f"{RESAMPLES} draws, the front made anew in each; the models are not fitted anew.\n",
         _WAYS,

@@ -30,14 +30,16 @@ from stopping_core.traces.run import Run, Trace
 from stopping_core.traces.store import write_trace
 from tests.cli.certifiable import FRAME, TEMPLATE, certifiable, stopping
 
+RUNS = 280
+
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Recorded runs, a model fitted on half of them, and its certificate from the others."""
+    """Recorded runs, a model fitted on some of them, and its certificate from the others."""
     folder = tmp_path_factory.mktemp("certify")
-    write_trace(folder / "runs.parquet", certifiable())
+    write_trace(folder / "runs.parquet", certifiable(RUNS))
     for command in (
-        ("fit", folder / "runs.parquet", "--out", folder / "model.json"),
+        ("fit", folder / "runs.parquet", "--out", folder / "model.json", "--share", "0.3"),
         _certify(folder, "certificate.json"),
     ):
         code, printed = stopping(*command)
@@ -161,19 +163,20 @@ def _is_right(run: Run, text: str) -> bool:
     return GRADERS[run.grader](text, run.gold, open_end=False) >= 1
 
 
-def test_what_was_fitted_on_is_not_certified_on(folder: Path, tmp_path: Path) -> None:
+def test_what_was_fitted_on_is_not_certified_on(tmp_path: Path) -> None:
     """No family is in both parts, whatever the split; together they are families of the file."""
-    families = set(family_hashes(certifiable().runs))
-    for seed, share in ((0, 0.5), (1, 0.3)):
+    made, trace = certifiable(72), tmp_path / "runs.parquet"
+    write_trace(trace, made)
+    families = set(family_hashes(made.runs))
+    for seed, share in ((0, 0.4), (1, 0.3)):
         out = tmp_path / f"{seed}.json"
-        trace = folder / "runs.parquet"
         stopping("fit", trace, "--out", out, "--seed", seed, "--share", share)
         code, printed = stopping(
             "certify", out, trace, "--out", tmp_path / "c.json", "--risk", "0.2"
         )
         assert code == 0, printed
-        made = Certificate.load(tmp_path / "c.json")
-        seen, tested = set(made.fitted.families), set(made.certified.families)
+        proven = Certificate.load(tmp_path / "c.json")
+        seen, tested = set(proven.fitted.families), set(proven.certified.families)
         assert set() == seen & tested
         assert families == seen | tested
         assert seen == set(FittedModel.load(out).origin.families)
@@ -205,7 +208,7 @@ def test_families_may_be_what_is_drawn(folder: Path) -> None:
 
 def test_a_passage_is_known_under_another_name(folder: Path, tmp_path: Path) -> None:
     """The same passages in a file that names its families otherwise were fitted on as well."""
-    trace = certifiable()
+    trace = certifiable(RUNS)
     renamed = [
         replace(run, family=f"other {run.family}", group=f"other {run.group}") for run in trace.runs
     ]
@@ -214,7 +217,7 @@ def test_a_passage_is_known_under_another_name(folder: Path, tmp_path: Path) -> 
     code, printed = stopping("certify", *files, "--out", tmp_path / "c.json", "--risk", "0.2")
     assert code == 0, printed
     left_out = FittedModel.load(folder / "model.json").origin.runs
-    assert f"400 runs; {left_out} left out" in printed
+    assert f"{RUNS} runs; {left_out} left out" in printed
 
 
 def test_runs_left_out_are_told(folder: Path) -> None:
@@ -222,7 +225,7 @@ def test_runs_left_out_are_told(folder: Path) -> None:
     model = FittedModel.load(folder / "model.json")
     code, printed = stopping(*_certify(folder, "again.json"))
     assert code == 0
-    assert f"400 runs; {model.origin.runs} left out" in printed
+    assert f"{RUNS} runs; {model.origin.runs} left out" in printed
     assert (folder / "again.json").read_bytes() == (folder / "certificate.json").read_bytes()
 
 
@@ -255,22 +258,23 @@ def test_what_cannot_be_proven_is_refused(folder: Path) -> None:
     assert not (folder / "none.json").exists()
 
 
-def test_runs_that_were_all_fitted_on_are_refused(folder: Path, tmp_path: Path) -> None:
+def test_runs_that_were_all_fitted_on_are_refused(tmp_path: Path) -> None:
     """Whoever fits on everything has nothing left to certify on."""
-    trace = folder / "runs.parquet"
+    trace = tmp_path / "runs.parquet"
+    write_trace(trace, certifiable(12))
     stopping("fit", trace, "--out", tmp_path / "all.json", "--share", "1")
     code, printed = stopping(
         "certify", tmp_path / "all.json", trace, "--out", tmp_path / "certificate.json"
     )
     assert code == 1
-    assert "was not fitted on, got 400 runs that it has all seen" in printed
+    assert "was not fitted on, got 12 runs that it has all seen" in printed
 
 
-def test_a_template_of_ones_own_is_named(folder: Path, tmp_path: Path) -> None:
+def test_a_template_of_ones_own_is_named(tmp_path: Path) -> None:
     """Runs under another template than the package's: refused without its file, read with it."""
     (tmp_path / "mine.toml").write_text('user = "{context} Now tell: {question}"', "utf-8")
     mine = load_template(tmp_path / "mine.toml")
-    write_trace(tmp_path / "mine.parquet", certifiable(80, template=mine))
+    write_trace(tmp_path / "mine.parquet", certifiable(16, template=mine))
     command = ("fit", tmp_path / "mine.parquet", "--out", tmp_path / "model.json")
     code, printed = stopping(*command)
     assert (1, True) == (code, "name its file with --template" in printed)

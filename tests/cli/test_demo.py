@@ -87,7 +87,7 @@ def test_the_demo_brings_its_own_model(tmp_path: Path) -> None:
         (["--base-url", "http://127.0.0.1:1/v1"], "--base-url and --model go together"),
         (["--base-url", "http://127.0.0.1:9/v1", "--model", "m"], "Connection error"),
         (["--questions", "0"], "greater than or equal to 1"),
-        (["--profile", "fast"], "name must be one of"),
+        (["--profile", "fast"], "profile must be one of"),
         (["--data", "nowhere.json"], "nowhere.json"),
     ],
 )

@@ -40,7 +40,7 @@ def picture(title: str, tried: Sequence[Trial], found: Sequence[Member]) -> Figu
     """
     figure = Figure(figsize=(8.4, 6.0), layout="constrained")
     axes = figure.subplots()
-    most = widest(found)
+    most = 1.02 * widest(found)  # a point on the edge is whole
     shown = [one for one in tried if one.lost <= most]
     axes.plot(
         [one.lost for one in shown],

@@ -35,8 +35,10 @@ from tests.cli.recorded import reading, reasoning
 app = typer.Typer(pretty_exceptions_enable=False)
 app.command()(tune)
 
-TRIALS = 16
+TRIALS = 12
 """More than are drawn at random to begin with."""
+
+RUNS = 48
 
 RECORDED = Path(__file__).parents[1] / "data" / "trace.parquet"
 
@@ -90,7 +92,7 @@ def no_policy(trial: optuna.Trial) -> object:
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Made-up runs, and what a search of budgets and sentences makes of them."""
     folder = tmp_path_factory.mktemp("tune")
-    write_trace(folder / "runs.parquet", _apart(reading(60)))
+    write_trace(folder / "runs.parquet", _apart(reading(RUNS)))
     code, printed = stopping(*_call(folder, "out"))
     assert code == 0, printed
     (folder / "printed").write_text(printed, "utf-8")
@@ -145,13 +147,13 @@ def test_the_figures_of_the_front_are_those_of_the_engine(folder: Path) -> None:
 
 def test_the_halves_share_no_family(folder: Path) -> None:
     """Together they are all runs."""
-    trace = reading(60)
+    trace = reading(RUNS)
     halves = deal(trace, 3)
     families = [{run.family for run in half.trace.runs} for half in halves]
     assert set() == families[0] & families[1]
     assert len(trace.runs) == sum(len(half.trace.runs) for half in halves)
     found = _front(folder / "out")
-    assert 60 == found["tuned"]["n"] + found["reported"]["n"]
+    assert RUNS == found["tuned"]["n"] + found["reported"]["n"]
 
 
 def test_the_front_is_one(folder: Path) -> None:
@@ -198,7 +200,7 @@ def test_the_same_command_tries_the_same(folder: Path) -> None:
 
 def test_no_trial_sees_the_reported_half(tmp_path: Path) -> None:
     """Other answers there change no trial, of learned rules or others; the report they do."""
-    trace = certifiable(24)
+    trace = certifiable(16)
     _, reported = deal(trace, 0)
     hidden = {run.question_id for run in reported.trace.runs}
     runs = tuple(

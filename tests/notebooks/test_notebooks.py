@@ -13,6 +13,11 @@ from jupyter_client.kernelspec import KernelSpecManager
 from nbclient import NotebookClient
 
 NOTEBOOKS = sorted((Path(__file__).parents[2] / "notebooks").glob("*.ipynb"))
+SLOW = {"03_calibrate_and_certify": "records 180 runs: 4 minutes"}
+RUN = [
+    pytest.param(path, id=path.stem, marks=[pytest.mark.slow] if path.stem in SLOW else [])
+    for path in NOTEBOOKS
+]
 
 
 @pytest.fixture
@@ -30,7 +35,7 @@ def kernel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 
 @pytest.mark.model
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", RUN)
 def test_runs(path: Path, kernel: str) -> None:
     """No cell raises."""
     notebook = nbformat.read(path, as_version=4)  # type: ignore[no-untyped-call]  # has no types
@@ -41,5 +46,11 @@ def test_runs(path: Path, kernel: str) -> None:
 def test_names_no_machine(path: Path) -> None:
     """What is stored holds no path and no port of the machine that it ran on."""
     text = path.read_text(encoding="utf-8")
-    machine = (str(Path.home()), str(Path.cwd()), tempfile.gettempdir(), "site-packages", "127.0.0.1")
+    machine = (
+        str(Path.home()),
+        str(Path.cwd()),
+        tempfile.gettempdir(),
+        "site-packages",
+        "127.0.0.1",
+    )
     assert [] == [word for word in machine if word in text]

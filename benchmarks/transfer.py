@@ -17,6 +17,7 @@ import numpy as np
 from typer.testing import CliRunner
 
 from stopping_core import AdaptiveStopping
+from stopping_core.admission import Admission
 from stopping_core.calibration.bounds import binomial_p_value
 from stopping_core.certificates import Certificate, CertifiedLevel
 from stopping_core.cli.app import app
@@ -147,11 +148,11 @@ def _checked(
     found, unlike = set[str](), 0
     for run in runs:
         try:
-            request, _ = stopping.admit(_asked(run, recorded))
+            admission = Admission(stopping, _asked(run, recorded))
         except NotCertified as error:
             found |= error.differences.keys()
         else:
-            unlike += stopping.not_covered_request(request) != ""
+            unlike += not admission.may_cut
     return tuple(sorted(found)), unlike / len(runs)
 
 

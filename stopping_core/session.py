@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import logging
 from dataclasses import replace
 from typing import Literal
 
+from stopping_core.admission import Admission
 from stopping_core.allowance import Allowance
 from stopping_core.answer import Answer, Emission
 from stopping_core.completeness import EndsSentence, broke_off
@@ -29,8 +29,6 @@ from stopping_core.types import (
     Usage,
     Verdict,
 )
-
-_log = logging.getLogger(__name__)
 
 _GO_ON = (
     "Your last message broke off. Go on exactly where it stopped, with the very next word. Repeat "
@@ -76,10 +74,10 @@ class Session:
         hang_up_ends_bill: bool = True,
     ) -> None:
         self.stopping = stopping
-        request, self._uncertified = stopping.admit(
-            request, prefill=prefill, hang_up_ends_bill=hang_up_ends_bill
+        self._admission = Admission(
+            stopping, request, prefill=prefill, hang_up_ends_bill=hang_up_ends_bill
         )
-        self.request = request
+        self.request = request = self._admission.request
         self.ledger = Ledger()
         self.done = False
         self.error: Exception | None = None
@@ -103,8 +101,6 @@ class Session:
         self._call_start = 0.0
         self._shown = False
         self._fallback: Draft | None = None
-        self._held_back = False
-        self._note_uncertified(stopping.not_covered_request(request))
 
     # -- what the driver calls
 
@@ -135,13 +131,13 @@ class Session:
         self._unsent = False
         self._usage = None
         self._answer.begin(self._call)
-        self._note_uncertified(self.stopping.not_covered_call(self._call, prefill=self._prefill))
+        self._admission.take_call(self._call)
         return self._call
 
     def feed(self, step: Step, now: float) -> Emission:
         """Take one step of the current call."""
         self._tokens += step.tokens
-        self._note_uncertified(self.stopping.not_covered(step))
+        self._admission.take_step(step)
         self._note_end(step)
         self._usage = step.usage or self._usage
         seconds = self._elapsed(now)
@@ -246,7 +242,7 @@ class Session:
             mode=self.stopping.mode,
             would_stop=self.would_stop,
             hang_up_ends_bill=self._hang_up_ends_bill,
-            uncertified=self._uncertified,
+            uncertified=self._admission.uncertified,
         )
 
     # -- judging
@@ -256,10 +252,8 @@ class Session:
 
         None is made in a stream that the certificate does not cover.
         """
-        thought = self._answer.reasoning
-        if thought.strip() and not self._held_back:  # its tags stood in the text
-            self._note_uncertified(self.stopping.not_covered(Step(thought, channel="reasoning")))
-        if self._held_back:
+        self._admission.take_thought(self._answer.reasoning)
+        if not self._admission.may_cut:
             return False
         check: CompletenessCheck | None = self.stopping.completeness
         if getattr(check, "slow", False):
@@ -304,13 +298,6 @@ class Session:
         return self._active and asked and ended and draft.text.strip() == self._call.prefix.strip()
 
     # -- booking and planning
-
-    def _note_uncertified(self, why: str) -> None:
-        """Cut nothing any more where the certificate does not cover the stream; tell it once."""
-        if why and not self._held_back:
-            self._held_back = True
-            self._uncertified = "; ".join(filter(None, (self._uncertified, why)))
-            _log.warning("the certificate does not cover this stream, so it is not cut: %s", why)
 
     def _note_end(self, step: Step) -> None:
         """Note a finish reason, as far as it can be believed."""

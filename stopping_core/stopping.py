@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import logging
 import math
 from dataclasses import dataclass, field, fields, replace
 from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias, get_args
 
-from stopping_core.budgets import GeometricBudget, QuantileBudget, cap
+from stopping_core.budgets import GeometricBudget, QuantileBudget
 from stopping_core.completeness import default_check
-from stopping_core.errors import MissingPackage, NotCertified
-from stopping_core.ledger import Ledger
+from stopping_core.errors import MissingPackage
 from stopping_core.policies import LoopGuard, Never, Policy
 from stopping_core.profiles import careful
 from stopping_core.profiles import profile as find_profile
 from stopping_core.protocols import BudgetSchedule, CompletenessCheck, Hook
-from stopping_core.types import Attempt, Call, CallKind, Mode, Request, Step
+from stopping_core.types import Mode
 
 if TYPE_CHECKING:
     from stopping_core.certificates import Certificate, CertifiedLevel
@@ -34,8 +32,6 @@ Difference: TypeAlias = Literal[
     "stream",
 ]
 """How a request may differ from those that a certificate holds for."""
-
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,19 +130,19 @@ class AdaptiveStopping:
             raise ValueError(f"trust must hold some of {get_args(Difference)}, got {unknown}")
 
     @classmethod
-    def from_profile(cls, name: str, **changes: Any) -> Self:
+    def from_profile(cls, profile: str, **changes: Any) -> Self:
         """Make the hand-set configuration for a use case, with any field changed.
 
         What it loses is not known: see :meth:`load` for what is proven on recorded runs.
 
         Args:
-            name: ``realtime_chat``, ``balanced``, ``high_stakes`` or ``batch``.
+            profile: ``realtime_chat``, ``balanced``, ``high_stakes`` or ``batch``.
             changes: Fields to set differently.
 
         Raises:
             ValueError: No such profile.
         """
-        known = find_profile(name)
+        known = find_profile(profile)
         made = {"policy": known.by_hand(), "budget": known.budget, "attempts": known.attempts}
         return cls(**{**made, **changes})
 
@@ -164,14 +160,15 @@ class AdaptiveStopping:
         Its policy is that of the largest certified level that is at most ``risk``. Where a hang-up
         does not end the bill, grants are planned by the lengths that the certified runs needed
         (:class:`~stopping_core.budgets.QuantileBudget`); elsewhere one grant is as large as the
-        recorded runs were. Before the first
-        call of each request the session looks whether the certificate holds for it: the same model
-        (by its name, an unknown one counts as another; a local one also by its weights), a prompt
-        made from the same template and nothing else, the same temperature and plain sampling, the
-        certified policy, the default completeness check before a cut, the same checkpoints, and
-        room for as many tokens as the recorded runs had. If not, the request is refused with
-        :class:`~stopping_core.errors.NotCertified` before anything is sent; in mode ``shadow`` it
-        is only logged.
+        recorded runs were.
+
+        Before the first call of each request the session looks whether the certificate holds for
+        it: the same model (by its name, an unknown one counts as another; a local one also by its
+        weights), a prompt made from the same template and nothing else, the same temperature and
+        plain sampling, the certified policy, the default completeness check before a cut, the same
+        checkpoints, and room for as many tokens as the recorded runs had. If not, the request is
+        refused with :class:`~stopping_core.errors.NotCertified` before anything is sent; in mode
+        ``shadow`` it is only logged.
 
         What is uncommon or only shows in the stream keeps the policy from cutting, which loses
         nothing: a question or a context that is longer or shorter than any that was recorded, a
@@ -222,114 +219,6 @@ class AdaptiveStopping:
         else:
             made |= {"policy": Never(), "reasoning": policy, "reasoning_tags": scope.reasoning_tags}
         return cls(**{**made, **changes})
-
-    def admit(
-        self, request: Request, *, prefill: bool = True, hang_up_ends_bill: bool = True
-    ) -> tuple[Request, str]:
-        """Hold a request against the certificate, where there is one.
-
-        Args:
-            request: The request.
-            prefill: Whether the model continues a prefix as its own text.
-            hang_up_ends_bill: Whether closing a stream ends the bill; else grants begin small.
-
-        Returns:
-            The request; what was made from the certificate's template with question and context as
-            the policy was certified on them. And what differs and is trusted, or only watched.
-
-        Raises:
-            NotCertified: It differs in a way that is not trusted, and the mode is ``active``.
-        """
-        certificate = self.certificate
-        if certificate is None or self.mode == "off":
-            return request, ""
-        on_answer = certificate.scope.channel == "answer"
-        found = certificate.differences(
-            request,
-            policy=self.policy if on_answer else self.reasoning,
-            other=self.reasoning if on_answer else self.policy,
-            completeness=self.completeness,
-            every=self.checkpoint_every,
-            tags=self.reasoning_tags,
-        )
-        whole = certificate.scope.max_tokens
-        if short := self._falls_short(whole, request, prefill, hang_up_ends_bill):
-            found["budget"] = f"{short}, and certified runs had {whole} tokens"
-        if refused := {kind: told for kind, told in found.items() if kind not in self.trust}:
-            error = NotCertified(refused)
-            if self.mode == "active":
-                raise error
-            _log.warning("%s", error)
-        read = certificate.scope.read(request)
-        told = "; ".join(found.values())
-        if read is None:
-            return request, told
-        return replace(request, question=read[0], context=read[1]), told
-
-    def not_covered_request(self, request: Request) -> str:
-        """Say why an admitted request is unlike all that the certificate, if any, was made of."""
-        if self.certificate is None or self.mode == "off" or {"size", "template"} & {*self.trust}:
-            return ""
-        return self.certificate.scope.unlike(request.question, request.context)
-
-    def not_covered(self, step: Step) -> str:
-        """Say why the certificate, where there is one, covers no stream with such a step."""
-        if self.certificate is None or self.mode == "off" or "stream" in self.trust:
-            return ""
-        return self.certificate.not_covered(step)
-
-    def not_covered_call(self, call: Call, *, prefill: bool) -> str:
-        """Say why the certificate, where there is one, does not cover what comes of a call."""
-        if self.certificate is None or self.mode != "active" or "stream" in self.trust:
-            return ""
-        if call.resample:
-            return "the answer is sampled anew, as the first one was not complete"
-        if call.turn and not prefill:
-            return "the model was asked to go on in another turn"
-        return ""
-
-    def _falls_short(
-        self, tokens: int, request: Request, prefill: bool, hang_up_ends_bill: bool
-    ) -> str:
-        """Say what keeps an answer from having so many tokens as if in one call, or ``""``."""
-        limits = {"the request's max_tokens": request.max_tokens}
-        if self.mode == "active":
-            limits["max_total_tokens"] = self.max_total_tokens
-        for name, limit in limits.items():
-            if limit is not None and limit < tokens:
-                return f"{name} is {limit}"
-        if self.mode != "active":
-            return ""
-        if self.max_seconds is not None:
-            return f"max_seconds is {self.max_seconds:g}"
-        grants = self._grants(request, tokens)
-        if not grants or grants[-1] < tokens:
-            most = grants[-1] if grants else 0
-            return f"the budget grants {most} tokens in {self.attempts} calls"
-        first = grants[0]
-        if not hang_up_ends_bill and self.attempts > 1:
-            first = min(first, cap(self.up_front(request, Ledger()), request, Ledger()) or 0)
-        if not prefill and first < tokens:
-            return (
-                f"the first of several calls grants {first} tokens, of budget and up_front the "
-                f"lesser, to a model that does not continue a prefix"
-            )
-        return ""
-
-    def _grants(self, request: Request, tokens: int) -> list[int]:
-        """What the budget grants, call by call, to an answer that needs so many tokens."""
-        ledger, grants = Ledger(), list[int]()
-        for attempt in range(self.attempts):
-            granted = cap(self.budget(request, ledger), request, ledger)
-            if granted is None:
-                break
-            came = granted - (grants[-1] if grants else 0)
-            grants.append(granted)
-            if granted >= tokens:
-                break
-            kind: CallKind = "continue" if attempt else "first"
-            ledger.attempts.append(Attempt(kind, granted, came, 0, None, 0.0, "length"))
-        return grants
 
     def replace(self, **changes: Any) -> Self:
         """Return a copy with fields changed."""

@@ -14,6 +14,7 @@ from stopping_core.policies.learned.fitting import (
     _SETTINGS,
     _STRENGTH,
 )
+from stopping_core.policies.learned.fitting_thinking import TREES
 from stopping_core.policies.learned.logistic import Logistic
 
 FLOOR = 1e-4
@@ -53,15 +54,7 @@ def boosted(features: Floats, labels: Mask) -> Callable[[Floats], Floats]:
 
     if labels.all() or not labels.any():
         return _always(labels)
-    trees = HistGradientBoostingClassifier(
-        max_iter=100,
-        max_depth=3,
-        min_samples_leaf=40,
-        l2_regularization=5.0,
-        max_features=0.4,
-        early_stopping=False,
-        random_state=0,
-    )
+    trees = HistGradientBoostingClassifier(**TREES)
     with threadpool_limits(1):
         trees.fit(_known(features), labels)
 

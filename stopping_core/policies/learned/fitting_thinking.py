@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -14,6 +16,19 @@ from stopping_core.types import Boundary
 
 if TYPE_CHECKING:
     from stopping_core.traces.columns import Columns, Mask
+
+TREES: Mapping[str, Any] = MappingProxyType(
+    {
+        "max_iter": 100,
+        "max_depth": 3,
+        "min_samples_leaf": 40,
+        "l2_regularization": 5.0,
+        "max_features": 0.4,
+        "early_stopping": False,
+        "random_state": 0,
+    }
+)
+"""Of ``sklearn.ensemble.HistGradientBoostingClassifier``: small trees, for rare losses."""
 
 
 def fit_thinking(columns: Columns, right: Mask, full: Mask, tier: Tier = "text") -> LossModel:
@@ -43,15 +58,7 @@ def fit_thinking(columns: Columns, right: Mask, full: Mask, tier: Tier = "text")
             "right and full must make a stop lose an answer at some ends of lines and not at "
             f"others, got {lost.sum()} losses at {len(lost)} of them"
         )
-    trees = HistGradientBoostingClassifier(
-        max_iter=100,
-        max_depth=3,
-        min_samples_leaf=40,
-        l2_regularization=5.0,
-        max_features=0.4,
-        early_stopping=False,
-        random_state=0,
-    )
+    trees = HistGradientBoostingClassifier(**TREES)
     features = columns.rows_of(ThinkingEvidence(tier), looks)[looks]
     features[:, np.isnan(features).all(axis=0)] = 0.0  # scikit-learn fails where nothing is known
     with threadpool_limits(1):  # sums over several threads differ in the last digit

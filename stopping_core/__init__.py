@@ -22,6 +22,7 @@ from stopping_core.protocols import (
     BudgetSchedule,
     CompletenessCheck,
     Hook,
+    Prober,
     Signal,
 )
 from stopping_core.providers import Provider, find_provider
@@ -39,6 +40,7 @@ from stopping_core.types import (
     Completion,
     Decision,
     Draft,
+    Probe,
     Request,
     Step,
     Usage,
@@ -67,6 +69,8 @@ __all__ = [
     "MissingPackage",
     "NotCertified",
     "Policy",
+    "Probe",
+    "Prober",
     "Provider",
     "Request",
     "Session",

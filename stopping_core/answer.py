@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import NamedTuple
 
 from stopping_core.channels import ChannelSplitter
 from stopping_core.engine import Engine
+from stopping_core.protocols import Prober
 from stopping_core.stitch import Stitcher
 from stopping_core.stopping import AdaptiveStopping
-from stopping_core.types import CONTINUE, Call, Checkpoint, Decision, Request, Step
+from stopping_core.types import CONTINUE, Call, Channel, Checkpoint, Decision, Probe, Request, Step
 
 
 class Emission(NamedTuple):
@@ -28,34 +29,41 @@ class Answer:
         stopping: What to do. In ``shadow`` mode the policy decides without effect, in ``off`` mode
             it is not asked; the text is then what the model sent, tags and all.
         request: What is known about the request.
-        confirm: Asked by the engine before a stop that is not forced.
+        confirm: Asked before a stop that is not forced, of each channel.
         prefill: Whether the model continues a prefix as its own text. If not, what it repeats of
             the prefix is removed.
+        prober: Asks the model what it would answer now, for policies that want to know.
 
     Attributes:
         decision: What ended the current call, if anything but the model did.
         would_stop: Where ``active`` would have cut, in ``shadow`` mode.
         thought_tokens: Tokens of the current call that were reasoning.
+        probed: Output tokens of the current call's probes.
+        reread: Their input tokens.
     """
 
     def __init__(
         self,
         stopping: AdaptiveStopping,
         request: Request,
-        confirm: Callable[[Decision], bool],
+        confirm: Mapping[Channel, Callable[[Decision], bool]],
         *,
         prefill: bool,
+        prober: Prober | None = None,
     ) -> None:
         self.decision = CONTINUE
         self.would_stop: Checkpoint | None = None
         self.thought_tokens = 0
+        self.probed = self.reread = 0
         self._stopping = stopping
         self._request = request
         self._confirm = confirm
         self._prefill = prefill
+        self._prober = prober
         self._received: list[str] = []
         self._thoughts: list[str] = []
-        self._engine = self._new_engine()
+        self._earlier = ""  # thoughts of the calls before this one
+        self._engine = self._new_engine("answer")
         self._stitcher: Stitcher | None = None
 
     @property
@@ -80,14 +88,18 @@ class Answer:
         """The reasoning of all calls."""
         return "".join(self._thoughts)
 
+    @property
+    def written(self) -> str:
+        """What the model wrote of its message: reasoning, where there is any, in its tags."""
+        return self._message(self.reasoning, self.text)
+
     def begin(self, call: Call) -> None:
         """Get ready for the steps of a call."""
         self.decision = CONTINUE
-        self.thought_tokens = 0
+        self.thought_tokens = self.probed = self.reread = 0
+        self._earlier = self.reasoning
         self._splitter = ChannelSplitter(self._stopping.reasoning_tags, begun=bool(call.prefix))
-        self._reasoner = Engine(
-            self._stopping.reasoning, self._request, every=self._stopping.checkpoint_every
-        )
+        self._reasoner = self._new_engine("reasoning")
         self._stitcher = Stitcher(call.prefix) if call.prefix and not self._prefill else None
 
     def feed(self, step: Step, seconds: float) -> Emission:
@@ -121,27 +133,61 @@ class Answer:
         text = self.text[:length]
         if len(text) == len(self.text) and not self._engine.decision.stop:
             return
-        self._engine = self._new_engine()
+        self.open(text, tokens)
+
+    def open(self, text: str, tokens: int = 0) -> None:
+        """Begin the answer with a text, in place of what there was."""
+        self._engine = self._new_engine("answer")
         self._engine.preload(text, tokens)
 
     def restart(self) -> None:
         """Drop everything."""
-        self._engine = self._new_engine()
+        self._engine = self._new_engine("answer")
         self._received, self._thoughts = [], []
 
-    def _new_engine(self) -> Engine:
+    def _new_engine(self, channel: Channel) -> Engine:
         stopping = self._stopping
+        probers = {"answer": self._probe_answer, "reasoning": self._probe_reasoning}
         return Engine(
-            stopping.policy, self._request, every=stopping.checkpoint_every, confirm=self._confirm
+            stopping.policy if channel == "answer" else stopping.reasoning,
+            self._request,
+            every=stopping.checkpoint_every,
+            confirm=self._confirm[channel],
+            prober=probers[channel],
         )
+
+    def _message(self, thoughts: str, text: str) -> str:
+        opening, closing = self._stopping.reasoning_tags
+        return f"{opening}{thoughts}{closing}\n\n{text}" if thoughts.strip() else text
+
+    def _probe_answer(self, checkpoint: Checkpoint) -> Probe:
+        thoughts = self._earlier + self._reasoner.text
+        return self._probe(self._message(thoughts, self._engine.text), one_line=True)
+
+    def _probe_reasoning(self, checkpoint: Checkpoint) -> Probe:
+        engine, (opening, closing) = self._reasoner, self._stopping.reasoning_tags
+        thoughts = self._earlier + engine.text + engine.line_break(checkpoint.boundary)
+        probe = self._probe(f"{opening}{thoughts}", one_line=False)
+        begun = self._stopping.probe.partition(closing)[2].lstrip()
+        return replace(probe, text=begun + probe.text)
+
+    def _probe(self, written: str, *, one_line: bool) -> Probe:
+        if self._prober is None:
+            raise RuntimeError("a policy asked for a probe where there is no prober")
+        most = self._stopping.probe_tokens
+        probe = self._prober(written, self._stopping.probe, max_tokens=most, one_line=one_line)
+        self.probed += probe.tokens
+        self.reread += probe.reread
+        return probe
 
     def _watch(self, step: Step, seconds: float) -> Emission:
         """Hand a step on as it is, for the modes that leave the text alone."""
         if self._stopping.mode == "shadow":
             for part in self._splitter.feed(step):
-                if part.channel == "answer" and self.would_stop is None:
-                    self._engine.feed(part, seconds)
-                    self.would_stop = self._engine.checkpoint
+                if self.would_stop is None:
+                    engine = self._engine if part.channel == "answer" else self._reasoner
+                    engine.feed(part, seconds)
+                    self.would_stop = engine.checkpoint
         if step.channel == "reasoning":
             self._thoughts.append(step.text)
             self.thought_tokens += step.tokens
@@ -166,6 +212,17 @@ class Answer:
                     text.append(engine.feed(step, seconds))
             if engine.decision.stop:
                 self.decision = engine.decision
+                if engine is self._reasoner and engine.checkpoint is not None:
+                    thoughts.append(engine.line_break(engine.checkpoint.boundary))
+                    text += self._bought(engine.probe, seconds)
                 break
         self._thoughts += thoughts
         return Emission("".join(text), "".join(thoughts), self.decision.stop)
+
+    def _bought(self, probe: Probe | None, seconds: float) -> Iterator[str]:
+        """The answer of the probe that ended the reasoning: it need not be asked for anew.
+
+        Not one that the probe's limit has cut.
+        """
+        if probe is not None and probe.tokens < self._stopping.probe_tokens:
+            yield self._engine.feed(Step(probe.text, tokens=0), seconds)

@@ -31,6 +31,11 @@ class Engine:
             goes on. The session puts the completeness check here.
         prober: Asks the model what it would answer now, for policies that want to know.
 
+    Attributes:
+        decision: The stop, or ``CONTINUE``.
+        checkpoint: Where it was, or None.
+        probe: The answer that was asked for there, or None.
+
     Raises:
         ValueError: ``every`` is out of its interval, or a policy that probes has no prober.
     """
@@ -50,6 +55,7 @@ class Engine:
             raise ValueError(f"prober must be given for a policy that probes, got None: {policy!r}")
         self.decision = CONTINUE
         self.checkpoint: Checkpoint | None = None
+        self.probe: Probe | None = None
         self.offset = 0
         self.tokens = 0
         self._settled = -1
@@ -75,6 +81,13 @@ class Engine:
     def held(self) -> str:
         """Text after ``text`` that waits for what follows it; empty after a stop."""
         return "" if self.decision.stop else self._join()[self.offset :]
+
+    def line_break(self, boundary: Boundary) -> str:
+        """What ended the line, where one ends at this boundary; ``text`` does not hold it."""
+        if Boundary.LINE not in boundary:
+            return ""
+        blank, mark, _ = self._join()[self.offset :].partition("\n")
+        return "" if blank.strip() else blank + mark
 
     def preload(self, text: str, tokens: int = 0) -> None:
         """Take text that is already settled: a prefix to go on from.
@@ -129,15 +142,16 @@ class Engine:
 
     def _ask(self, boundary: Boundary, seconds: float) -> bool:
         checkpoint = Checkpoint(self.offset, self.tokens, seconds, boundary)
-        decision = self._policy.decide(checkpoint)
+        decision, probe = self._policy.decide(checkpoint), None
         if decision.probe and self._prober is not None:
-            decision = self._policy.weigh(checkpoint, self._prober(checkpoint))
+            probe = self._prober(checkpoint)
+            decision = self._policy.weigh(checkpoint, probe)
         if not decision.stop:
             return False
         if not decision.forced and self._confirm is not None and not self._confirm(decision):
             return False
         self.decision = decision
-        self.checkpoint = checkpoint
+        self.checkpoint, self.probe = checkpoint, probe
         return True
 
     def _next_count(self, tokens: int) -> int:

@@ -29,8 +29,8 @@ class Ledger:
 
     @property
     def billed(self) -> int:
-        """Output tokens billed so far, at most: those after a hang-up are an upper bound."""
-        return sum(a.generated + a.unseen for a in self.attempts)
+        """Output tokens billed so far, at most, probes included: an upper bound after hang-ups."""
+        return sum(a.generated + a.unseen + a.probed for a in self.attempts)
 
     @property
     def kept(self) -> int:
@@ -62,10 +62,11 @@ class Ledger:
         return Usage(
             prompt=sum(a.prompt_tokens or 0 for a in first),
             generated=self.generated,
-            reread=sum(a.prompt_tokens or 0 for a in later),
+            reread=sum(a.prompt_tokens or 0 for a in later) + sum(a.reread for a in self.attempts),
             retried=sum(a.generated for a in later),
             discarded=sum(a.discarded for a in self.attempts),
             avoided=sum(a.avoided for a in self.attempts),
             unseen=sum(a.unseen for a in self.attempts),
+            probed=sum(a.probed for a in self.attempts),
             estimated=self.estimated,
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Callable, Generator
 from typing import TYPE_CHECKING, Protocol, TypeAlias, runtime_checkable
 
-from stopping_core.types import Call, Completion, Draft, Request, Step, Verdict
+from stopping_core.types import Call, Completion, Draft, Probe, Request, Step, Verdict
 
 if TYPE_CHECKING:
     from stopping_core.ledger import Ledger
@@ -15,6 +15,20 @@ Backend: TypeAlias = Callable[[Call], Generator[Step, None, None]]
 client: only over an :data:`AsyncBackend` does the driver watch the time itself."""
 
 AsyncBackend: TypeAlias = Callable[[Call], AsyncGenerator[Step, None]]
+
+
+class Prober(Protocol):
+    """Asks a model, in the middle of a call, what it would answer now; the call then goes on."""
+
+    def __call__(self, written: str, words: str, /, *, max_tokens: int, one_line: bool) -> Probe:
+        """Ask greedily.
+
+        Args:
+            written: What the model has written of its message, reasoning and its tags included.
+            words: What asks for the answer, put after it.
+            max_tokens: The most tokens of the answer, >= 1.
+            one_line: Whether the answer ends with its line, or only where the model ends it.
+        """
 
 
 @runtime_checkable

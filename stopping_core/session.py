@@ -12,7 +12,8 @@ from stopping_core.completeness import EndsSentence, broke_off
 from stopping_core.errors import BudgetExhausted
 from stopping_core.faults import is_timeout, was_unsent
 from stopping_core.ledger import Ledger
-from stopping_core.protocols import CompletenessCheck
+from stopping_core.policies import Policy
+from stopping_core.protocols import CompletenessCheck, Prober
 from stopping_core.signals import find_loop
 from stopping_core.stopping import AdaptiveStopping
 from stopping_core.triage import triage
@@ -59,9 +60,11 @@ class Session:
             not, ``stopping.up_front`` limits the budget as well, and what is left of a grant when
             we hang up is booked as unseen and counts against the limits on the bill:
             ``stopping.max_total_tokens`` and ``CostCeiling``.
+        prober: Asks the model what it would answer now, for policies that want to know.
 
     Raises:
         NotCertified: ``stopping`` has a certificate that does not hold for the request.
+        ValueError: A policy probes, and there is no prober.
     """
 
     def __init__(
@@ -72,7 +75,9 @@ class Session:
         streaming: bool = False,
         prefill: bool = True,
         hang_up_ends_bill: bool = True,
+        prober: Prober | None = None,
     ) -> None:
+        _check_prober(stopping, prober)
         self.stopping = stopping
         self._admission = Admission(
             stopping, request, prefill=prefill, hang_up_ends_bill=hang_up_ends_bill
@@ -86,7 +91,13 @@ class Session:
         self._hang_up_ends_bill = hang_up_ends_bill
         self._active = stopping.mode == "active"
         self._allowance = Allowance(stopping, self.ledger, hang_up_ends_bill=hang_up_ends_bill)
-        self._answer = Answer(stopping, request, self._confirm, prefill=prefill)
+        self._answer = Answer(
+            stopping,
+            request,
+            {"answer": self._confirm, "reasoning": self._confirm_thought},
+            prefill=prefill,
+            prober=prober,
+        )
         self._start: float | None = None
         self._plan: CallKind = "first"
         self._call = Call("first", 0, None)
@@ -101,6 +112,7 @@ class Session:
         self._call_start = 0.0
         self._shown = False
         self._fallback: Draft | None = None
+        self._opening = ""  # of the answer, put in behind reasoning that was ended
 
     # -- what the driver calls
 
@@ -263,6 +275,9 @@ class Session:
         draft = Draft(self._answer.settled, self._answer.reasoning, "cut", decision)
         return check(self.request, draft).complete
 
+    def _confirm_thought(self, decision: Decision) -> bool:
+        return self._admission.may_cut
+
     def _draft(self) -> Draft:
         answer = self._answer
         reason = "cut" if answer.decision.stop else self._finish_reason
@@ -346,6 +361,8 @@ class Session:
                 verdict=self._verdict,
                 avoided=left if saved else 0,
                 unseen=0 if self._hang_up_ends_bill else left,
+                probed=self._answer.probed,
+                reread=self._answer.reread,
                 error=error,
             )
         )
@@ -374,6 +391,15 @@ class Session:
             spent = sum(a.generated - a.discarded - a.reasoning for a in self.ledger.attempts)
             self._answer.keep(kept, tokens=max(0, spent))
         self._plan = kind
+        if kind == "close_reasoning":
+            self._opening = self._closing_words().partition(self.stopping.reasoning_tags[1])[2]
+            self._opening = self._opening.lstrip()
+            self._answer.open(self._opening)
+
+    def _closing_words(self) -> str:
+        """What closes reasoning that was ended, and leads to the answer."""
+        words, closing = self.stopping.probe, self.stopping.reasoning_tags[1]
+        return words if closing in words else f"{closing}\n\n"
 
     def _kept(self, kind: CallKind, draft: Draft) -> int:
         """How many characters of the draft the next call goes on from."""
@@ -385,17 +411,18 @@ class Session:
         return len(draft.text[:start].rstrip())
 
     def _make_call(self, kind: CallKind, now: float) -> Call:
-        prefix, thoughts = self._answer.text, self._answer.reasoning
-        opening, closing = self.stopping.reasoning_tags
-        prefill = prefix
-        if thoughts.strip() and (self._prefill or not prefix):
-            prefill = f"{opening}{thoughts}{closing}\n\n{prefix}"
+        prefix, thoughts, words = self._answer.text, self._answer.reasoning, ""
+        prefill = self._answer.written if self._prefill or not prefix else prefix
+        if kind == "close_reasoning":
+            words = self._closing_words()
+            prefill = f"{self.stopping.reasoning_tags[0]}{thoughts}{words}"
         return Call(
             kind=kind,
             attempt=len(self.ledger) + 1,
             max_tokens=self._allowance.begin(self.request),
             prefix=prefix,
             prefill=prefill,
+            words=words,
             turn=(_ANSWER_NOW if kind == "close_reasoning" else _GO_ON) if prefill else "",
             resample=self._must_differ(kind),
             timeout=self._allowance.patience(self._elapsed(now)),
@@ -408,9 +435,13 @@ class Session:
         return kind == "reseed" or not broke_off(self.ledger.attempts[-1].finish_reason)
 
     def _last(self, emission: Emission) -> Emission:
-        """Add the white space that is still held back, once nothing more can follow it."""
+        """Add how the answer that is asked for next begins, or what was held back to the end."""
         if self.done:
             emission = emission._replace(text=emission.text + self._answer.held)
+        elif self._opening:
+            emission = emission._replace(text=emission.text + self._opening)
+            self._opening = ""
+            self._note_shown(emission)
         return emission
 
     def _drain(self, now: float) -> Emission:
@@ -424,6 +455,16 @@ class Session:
 
     def _elapsed(self, now: float) -> float:
         return now - self._start if self._start is not None else 0.0
+
+
+def _check_prober(stopping: AdaptiveStopping, prober: Prober | None) -> None:
+    for name in ("policy", "reasoning"):
+        policy: Policy = getattr(stopping, name)
+        if prober is None and stopping.mode != "off" and "probes" in policy.needs():
+            raise ValueError(
+                f"{name} must not need probes where the model cannot be asked in the middle of a "
+                f"call, got {policy!r}"
+            )
 
 
 def _size(draft: Draft) -> tuple[int, int]:

@@ -62,6 +62,10 @@ class AdaptiveStopping:
             its max_retries to 0.
         reasoning: When to end the reasoning. By default only where it loops.
         reasoning_tags: Tags that mark reasoning in plain text, and that are used to give it back.
+        probe: Words that ask for the answer now: of a policy that probes, and after reasoning that
+            was ended, where they hold the closing tag. What follows the tag is then the beginning
+            of the answer. ``""`` closes reasoning with its tag alone.
+        probe_tokens: The most tokens that a probe may take, >= 1.
         checkpoint_every: Tokens between two checkpoints inside a sentence, >= 1.
         backoff: First and largest wait after a transport error, seconds; waits are jittered.
         on_exhausted: ``return`` the best there is, marked incomplete, or ``raise`` BudgetExhausted.
@@ -93,6 +97,8 @@ class AdaptiveStopping:
     stall_seconds: float | None = 600.0
     reasoning: Policy = field(default_factory=LoopGuard)
     reasoning_tags: tuple[str, str] = ("<think>", "</think>")
+    probe: str = ""
+    probe_tokens: int = 20
     checkpoint_every: int = 16
     backoff: tuple[float, float] = (0.5, 8.0)
     on_exhausted: Literal["return", "raise"] = "return"
@@ -102,12 +108,12 @@ class AdaptiveStopping:
 
     def __post_init__(self) -> None:
         for name in ("policy", "reasoning"):
-            _check_policy(name, getattr(self, name))
+            _check_policy(name, getattr(self, name), self.probe)
         for name in ("completeness", "budget", "up_front"):
             _check_callable(name, getattr(self, name))
         for hook in self.hooks:
             _check_callable("hooks", hook)
-        for name in ("attempts", "checkpoint_every"):
+        for name in ("attempts", "checkpoint_every", "probe_tokens"):
             _check_whole(name, getattr(self, name))
         if self.max_total_tokens is not None:
             _check_whole("max_total_tokens", self.max_total_tokens)
@@ -217,7 +223,10 @@ class AdaptiveStopping:
         if scope.channel == "answer":
             made |= {"policy": policy, "reasoning": Never()}
         else:
-            made |= {"policy": Never(), "reasoning": policy, "reasoning_tags": scope.reasoning_tags}
+            made |= {"policy": Never(), "reasoning": policy, "probe": scope.template.probe}
+            made["probe_tokens"] = scope.probe_tokens
+            if scope.reasoning_tags is not None:
+                made["reasoning_tags"] = scope.reasoning_tags
         return cls(**{**made, **changes})
 
     def replace(self, **changes: Any) -> Self:
@@ -250,11 +259,11 @@ def _whole_runs(tokens: int) -> GeometricBudget:
     return GeometricBudget(first=tokens, ceiling=max(GeometricBudget().ceiling, 4 * tokens))
 
 
-def _check_policy(name: str, value: object) -> None:
+def _check_policy(name: str, value: object, probe: object) -> None:
     if not isinstance(value, Policy):
         raise TypeError(f"{name} must be a Policy, got {value!r}")
-    if "probes" in value.needs():
-        raise ValueError(f"{name} must not need probes: only a replay gives them, got {value!r}")
+    if not isinstance(probe, str) or (not probe and "probes" in value.needs()):
+        raise ValueError(f"probe must be the words that ask, for {name}={value!r}, got {probe!r}")
 
 
 def _check_whole(name: str, value: object) -> None:

@@ -65,7 +65,7 @@ class Usage:
     Args:
         prompt: Input tokens of the first call; 0 where unknown.
         generated: Output tokens of all calls.
-        reread: Input tokens of all calls after the first, prefixes included.
+        reread: Input tokens of probes and of all calls after the first, prefixes included.
         retried: Output tokens of all calls after the first.
         discarded: Output tokens whose text was thrown away.
         avoided: Estimate (an upper bound) of the output tokens that the cut saved.
@@ -280,6 +280,8 @@ class Call:
         prefix: Answer text that is kept and must not be generated again.
         prefill: What the last assistant message has to hold: the prefix, and before it the
             reasoning in its tags where the model goes on in the same message.
+        words: The end of the prefill where it closes reasoning that was ended, as it was not the
+            model that wrote it; else ``""``.
         turn: What to ask a model that takes no prefill, in a user turn after the prefill; ``""`` at
             a call that begins anew.
         resample: True where the same greedy run would only fail again: sample, with another seed.
@@ -294,6 +296,7 @@ class Call:
     max_tokens: int | None
     prefix: str = ""
     prefill: str = ""
+    words: str = ""
     turn: str = ""
     resample: bool = False
     timeout: float | None = None
@@ -318,6 +321,8 @@ class Attempt:
             bound. 0 where nothing was cut, and where a hang-up does not end the bill.
         unseen: Estimate of the tokens that were billed after we had hung up: what was left of the
             budget, so an upper bound. 0 where a hang-up ends the bill.
+        probed: Output tokens of the probes that were made during it; not in ``generated``.
+        reread: Input tokens of these probes; not in ``prompt_tokens``.
         error: The transport error that ended it, or ``""``.
     """
 
@@ -333,6 +338,8 @@ class Attempt:
     discarded: int = 0
     avoided: int = 0
     unseen: int = 0
+    probed: int = 0
+    reread: int = 0
     error: str = ""
 
 
@@ -351,7 +358,8 @@ class Completion:
         attempts: The ledger.
         seconds: From the first call to the end.
         mode: As configured.
-        would_stop: In shadow mode, the checkpoint at which ``active`` would have cut; else None.
+        would_stop: In shadow mode, the checkpoint at which ``active`` would have cut the answer, or
+            else ended the reasoning; else None.
         hang_up_ends_bill: Whether closing a stream ended the bill. If not, the budgets were set up
             front.
         uncertified: Why the certificate's promise does not hold for this request, or ``""``: what

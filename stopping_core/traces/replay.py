@@ -187,7 +187,7 @@ class _Replay:
 
     def _place(self, checkpoint: Checkpoint) -> int:
         before = min(self._fed, checkpoint.tokens + self._other)
-        place = probe_place(self._run, before, self._fed)
+        place = probe_place(self._run, before, self._fed, checkpoint.boundary)
         if place is None:
             raise no_probe(self._policy, self._run, before)
         return place

@@ -9,7 +9,7 @@ from typing import TypeAlias
 
 from stopping_core.channels import ChannelSplitter
 from stopping_core.traces.run import Run
-from stopping_core.types import Step
+from stopping_core.types import Boundary, Step
 
 Tags: TypeAlias = tuple[str, str] | None
 """Opening and closing tag of the reasoning in the text, or None where the text has none."""
@@ -54,17 +54,21 @@ def thinking_tokens(run: Run, tags: Tags) -> int:
     return len(run)
 
 
-def probe_place(run: Run, place: int, fed: int) -> int | None:
+def probe_place(run: Run, place: int, fed: int, boundary: Boundary) -> int | None:
     """Return the place of the probe that stands for a checkpoint, or None where there is none.
 
-    Text is held back until it shows what it is, mostly white space after a line. A probe that was
-    recorded after the text of the checkpoint, and before a token that had not come, will do.
+    Text is held back until it shows what it is. A probe that was recorded after the text of the
+    checkpoint, and before a token that had not come, will do. At the end of a line it comes after
+    the line break, as a session asks there.
 
     Args:
         run: The run.
         place: Raw tokens up to the end of the checkpoint's text.
         fed: Raw tokens that had come.
+        boundary: What ends there.
     """
+    if boundary & Boundary.LINE:
+        place = max(place, fed)
     return next((key for key in range(place, fed + 1) if key in run.probes), None)
 
 

@@ -5,7 +5,16 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from stopping_core import AdaptiveStopping, Boundary, Checkpoint, Decision, Engine, Policy, Request
+from stopping_core import (
+    AdaptiveStopping,
+    Boundary,
+    Checkpoint,
+    Decision,
+    Engine,
+    Policy,
+    Request,
+    Session,
+)
 from stopping_core.policies import MaxTokens, MinTokens, Patience
 from stopping_core.testing import check_policy, words
 from stopping_core.traces.columns import Columns, Mask, Stops
@@ -78,8 +87,8 @@ def test_nobody_can_ask_in_vain() -> None:
     """An engine without a prober, and a session, refuse such a rule."""
     with pytest.raises(ValueError, match="prober must be given for a policy that probes, got None"):
         Engine(MaxTokens(9) | Patience(Asks("a"), 2), Request())
-    with pytest.raises(ValueError, match="policy must not need probes"):
-        AdaptiveStopping(policy=Asks("a"))
+    with pytest.raises(ValueError, match="reasoning must not need probes where the model cannot"):
+        Session(AdaptiveStopping(reasoning=Asks("a"), probe="So:"), Request())
 
 
 class Early(MaxTokens):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from stopping_core import AdaptiveStopping
+from stopping_core import AdaptiveStopping, Session
 from stopping_core.engine import Engine
 from stopping_core.policies import AllOf, AnyOf, MinTokens, Patience, Policy
 from stopping_core.types import (
@@ -95,10 +95,14 @@ def test_rules_made_of_rules_probe_as_their_parts_do(policy: Policy, offset: int
     "wrap", [lambda p: p, lambda p: p & MinTokens(1), lambda p: Patience(p, 2)]
 )
 def test_a_policy_that_probes_needs_a_prober(wrap: object) -> None:
-    """Without one neither an engine nor a configuration is made."""
+    """Without one neither an engine nor a session is made, and no settings without the words."""
     assert callable(wrap)
     policy = wrap(Agrees("1"))
     with pytest.raises(ValueError, match="prober must be given"):
         Engine(policy, Request())
-    with pytest.raises(ValueError, match="policy must not need probes"):
+    with pytest.raises(ValueError, match="probe must be the words that ask, for policy="):
         AdaptiveStopping(policy=policy)
+    stopping = AdaptiveStopping(policy=policy, probe="So it is")
+    with pytest.raises(ValueError, match="policy must not need probes where the model cannot be"):
+        Session(stopping, Request())
+    assert not Session(stopping.replace(mode="off"), Request()).done

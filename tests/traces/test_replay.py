@@ -45,7 +45,12 @@ def test_the_text_is_what_production_leaves(policy: Policy) -> None:
     """Whatever the run is like, with its check and its tags."""
     stopping = AdaptiveStopping(policy=policy, reasoning=Never(), completeness=EndsSentence())
     for run in plain_runs() + thinking_runs():
-        live = Answer(stopping, run.request(), lambda decision: True, prefill=True)
+        live = Answer(
+            stopping,
+            run.request(),
+            {"answer": lambda decision: True, "reasoning": lambda decision: True},
+            prefill=True,
+        )
         live.begin(Call("first", attempt=1, max_tokens=None))
         came = 0
         for step in run.steps():

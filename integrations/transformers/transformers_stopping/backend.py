@@ -16,10 +16,11 @@ from transformers import (
     StopStringCriteria,
 )
 
-from stopping_core import Call, Step, Usage
+from stopping_core import Call, Probe, Step, Usage
 from stopping_core.sampling import sampling_of
 from transformers_stopping.detokenize import Detokenizer
 from transformers_stopping.loop import Loop, Token
+from transformers_stopping.probing import answer_here
 from transformers_stopping.prompts import Prompt, RenderedPrompt, token_set
 
 _OWN = frozenset(
@@ -134,8 +135,10 @@ class TransformersBackend:
         ahead = _ahead(run.text, call) if call.kind == "continue" else None
         if ahead is not None:
             run.reopen(self._eos)
+        elif call.words:
+            run = self._run = self._closed(call)
         else:
-            run = self._run = _Run(self._tokenizer, self.prompt.encode(call.prefill))
+            run = self._run = _Run(self._tokenizer, self.prompt.encode(call.prefill), call.prefill)
         if ahead:
             yield Step(ahead, tokens=0)
         try:
@@ -145,6 +148,40 @@ class TransformersBackend:
         except BaseException:
             run.cache = None  # a forward pass that broke off leaves it half written
             raise
+
+    def probe(self, written: str, words: str, /, *, max_tokens: int, one_line: bool) -> Probe:
+        """Ask what the model would answer now: a :class:`~stopping_core.protocols.Prober`.
+
+        Greedily, whatever the settings of the sampler. The call that is under way goes on as if
+        nothing had been asked.
+
+        Raises:
+            ValueError: ``words`` are no token.
+        """
+        asking = self.prompt.tokens_of(words)
+        if not asking:
+            raise ValueError(f"words must hold at least one token, got {words!r}")
+        run = self._run
+        ids = run.up_to(written)
+        return answer_here(
+            self._model,
+            self._tokenizer,
+            self.prompt.encode(written) if ids is None else ids,
+            asking,
+            None if ids is None else run.cache,
+            max_tokens=max_tokens,
+            one_line=one_line,
+        )
+
+    def _closed(self, call: Call) -> _Run:
+        """Begin the answer behind reasoning of our own, whose tokens are kept as they are."""
+        run = self._run
+        ids = run.up_to(call.prefill.removesuffix(call.words))
+        if ids is None:
+            return _Run(self._tokenizer, self.prompt.encode(call.prefill), call.prefill)
+        closed = _Run(self._tokenizer, [*ids, *self.prompt.tokens_of(call.words)], call.prefill)
+        closed.cache = run.cache
+        return closed
 
     def _limit_length(self, length: int) -> None:
         room = length - len(self.prompt.ids)
@@ -208,11 +245,13 @@ class _Run:
 
     Args:
         tokenizer: For the text.
-        ids: The prompt, with the prefix of the answer where there is one.
+        ids: The prompt, with what there is of the message.
+        begun: That as text.
     """
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase, ids: list[int]) -> None:
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, ids: list[int], begun: str = "") -> None:
         self.ids = list(ids)
+        self._begun = begun
         self.start = len(ids)
         self.cache: DynamicCache | None = None
         self.ended = False
@@ -223,6 +262,24 @@ class _Run:
     def text(self) -> str:
         """What was given out."""
         return "".join(self._pieces)
+
+    def up_to(self, written: str) -> list[int] | None:
+        """The prompt and the fewest tokens that hold so much of the message; None where it differs.
+
+        The session gives reasoning back without the white space before its tag.
+        """
+        text = self._begun + self.text
+        blank = len(text) - len(text.lstrip())
+        if not text[blank:].startswith(written.lstrip()):
+            return None
+        missing = blank + len(written.lstrip()) - len(self._begun)
+        if missing < 0:
+            return None
+        for count, piece in enumerate(self._pieces):
+            if missing <= 0:
+                return self.ids[: self.start + count]
+            missing -= len(piece)
+        return list(self.ids)
 
     def add(self, token: Token) -> str:
         """Append a token; return the text that is now certain."""

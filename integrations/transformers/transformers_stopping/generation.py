@@ -54,7 +54,7 @@ def generate(
     """
     backend = TransformersBackend(model, tokenizer, prompt, **kwargs)
     known = _complete(request, model, tokenizer, backend, stopping)
-    return run_session(Session(stopping, known), backend)
+    return run_session(Session(stopping, known, prober=backend.probe), backend)
 
 
 def stream(
@@ -73,7 +73,7 @@ def stream(
     """
     backend = TransformersBackend(model, tokenizer, prompt, **kwargs)
     known = _complete(request, model, tokenizer, backend, stopping)
-    session = Session(stopping, known, streaming=True)
+    session = Session(stopping, known, streaming=True, prober=backend.probe)
     return stream_session(session, backend)
 
 

@@ -18,6 +18,55 @@ _MEMORY = 700_000_000  # bytes of keys and values at once, twice: of the runs an
 _MOST = 128  # probes at once
 
 
+def answer_here(
+    model: Any,
+    tokenizer: PreTrainedTokenizerBase,
+    ids: Sequence[int],
+    words: Sequence[int],
+    cache: DynamicCache | None,
+    *,
+    max_tokens: int,
+    one_line: bool,
+) -> Probe:
+    """Ask for the answer at the end of one text, greedily.
+
+    Args:
+        model: A decoder-only model.
+        tokenizer: Its tokenizer.
+        ids: Tokens of the text.
+        words: Tokens that ask, not empty.
+        cache: Keys and values of a text that begins as this one does; it is left as it is. None
+            reads the text anew.
+        max_tokens: The most tokens of the answer, >= 1.
+        one_line: Whether the answer ends with its line, or at the end-of-sequence token only.
+    """
+    asked = [*ids, *words]
+    with torch.no_grad():
+        batch = _at_end(model, asked, cache, len(ids))
+        row = Row(Detokenizer(tokenizer, asked), _ends(model), max_tokens, one_line)
+        decode(batch, [row], greedy, top=0, start=time.perf_counter())
+    return _probe(row, len(asked), one_line)
+
+
+def _at_end(model: Any, asked: Sequence[int], cache: DynamicCache | None, length: int) -> Batch:
+    """Read a text, its first tokens from a copy of the cache where that can be taken apart."""
+    if cache is None or not all(type(layer) is DynamicLayer for layer in cache.layers):
+        return read(model, [asked])
+    known = min(cache.get_seq_length(), length)
+    own = DynamicCache(config=model.config)
+    for number, (keys, values, *_) in enumerate(cache):
+        own.update(keys[:, :, :known], values[:, :, :known], number)
+    mask = torch.ones(1, known, dtype=torch.long, device=model.device)
+    batch = Batch(model, torch.empty(0), own, mask, mask.sum(dim=1, keepdim=True))
+    batch.read(torch.tensor([asked[known:]], device=model.device))
+    return batch
+
+
+def _ends(model: Any) -> frozenset[int]:
+    config = model.generation_config
+    return token_set(None if config is None else config.eos_token_id)
+
+
 class Prober:
     """Asks for the answer at many places of finished generations, greedily.
 
@@ -62,8 +111,7 @@ class Prober:
         self._tokenizer = tokenizer
         self._limit = max_tokens
         self.room = len(self._words) + max_tokens
-        config = model.generation_config
-        self._ends = token_set(None if config is None else config.eos_token_id)
+        self._ends = _ends(model)
         text = model.config.get_text_config(decoder=True)
         heads = getattr(text, "num_key_value_heads", None) or text.num_attention_heads
         width = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads

@@ -39,6 +39,11 @@ class RenderedPrompt:
         if not self.ids:
             raise ValueError(f"prompt must hold at least one token, got {prompt!r}")
 
+    def tokens_of(self, words: str) -> list[int]:
+        """Tokenise words by themselves, as they are put behind tokens that stand."""
+        ids = self._tokenizer(words, add_special_tokens=False)["input_ids"]
+        return [int(token) for token in ids]
+
     def encode(self, prefill: str) -> list[int]:
         """Tokenise the prompt with the beginning of the answer after it."""
         text = self.text + prefill

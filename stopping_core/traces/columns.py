@@ -190,7 +190,9 @@ class Columns:
         readings: Readings = self._kept[self.key(signal)][self.rows]
         return readings
 
-    def rows_of(self, evidence: Evidence, where: Mask | None = None) -> Readings:
+    def rows_of(
+        self, evidence: Evidence, where: Mask | None = None, *, probed: bool = False
+    ) -> Readings:
         """The features of some evidence at each row, NaN where they are not wanted.
 
         Only the runs of this selection are read. What comes of it is kept with the selection.
@@ -198,13 +200,14 @@ class Columns:
         Args:
             evidence: What is read.
             where: The rows that are wanted; all by default.  # (n,)
+            probed: Whether to add the features of the probe at each row.
 
         Returns:
             # (n, d).
         """
         wanted = ~self.nowhere() if where is None else where
-        key = "rows_of", self.key(evidence), wanted.tobytes()
-        return self.once(key, lambda columns: columns._rows_of(evidence, wanted))
+        key = "rows_of", self.key(evidence), wanted.tobytes(), probed
+        return self.once(key, lambda columns: columns._rows_of(evidence, wanted, probed))
 
     def extract(self, signals: Iterable[Signal]) -> None:
         """Take the readings of several signals in one pass, for ``reading`` to find.
@@ -317,18 +320,20 @@ class Columns:
 
     # -- how it is made
 
-    def _rows_of(self, evidence: Evidence, wanted: Mask) -> Readings:
+    def _rows_of(self, evidence: Evidence, wanted: Mask, probed: bool) -> Readings:
         whole = self.everything
         read_at = whole.nowhere()
         read_at[self.rows[wanted]] = True
         numbers = np.unique(whole.run[read_at]).tolist()
-        features = np.full((len(self), len(evidence.names)), math.nan)
+        width = len(evidence.names) + (len(evidence.probe_names) if probed else 0)
+        features = np.full((len(self), width), math.nan)
         features[wanted] = read_rows(
             [whole.runs[number] for number in numbers],
             evidence,
             self.channel,
             self.tags,
             [read_at[whole.of_run(number)] for number in numbers],
+            whole.probes_at(np.flatnonzero(read_at)) if probed else None,
         )
         return features
 
@@ -375,7 +380,9 @@ class Columns:
             if run.probes:
                 rows = self.of_run(number)
                 places = np.array(sorted(run.probes), dtype=np.int64)
-                after = np.searchsorted(places, self.place[rows])
+                line = self.at(Boundary.LINE)[rows]  # asked for after the line break
+                asked = np.where(line, self.fed[rows], self.place[rows])
+                after = np.searchsorted(places, asked)
                 found = np.append(places, np.iinfo(np.int64).max)[after] <= self.fed[rows]
                 probed[rows] = np.where(found, after + len(self.probes), -1)
                 self.probes += (run.probes[place] for place in places.tolist())

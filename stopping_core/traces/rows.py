@@ -14,7 +14,7 @@ from stopping_core.protocols import Signal
 from stopping_core.segmenter import Segmenter
 from stopping_core.traces.run import Run
 from stopping_core.traces.stream import Tags, stream, thinking_tokens
-from stopping_core.types import Channel, Step
+from stopping_core.types import Channel, Probe, Step
 
 
 def walk(run: Run, channel: Channel, tags: Tags) -> NDArray[np.int64]:
@@ -65,6 +65,7 @@ def read_rows(
     channel: Channel,
     tags: Tags,
     wanted: Sequence[NDArray[np.bool_]],
+    probes: Sequence[Probe] | None = None,
 ) -> NDArray[np.float64]:
     """Feed the runs to a copy of some evidence, and take its features at places of `walk`.
 
@@ -74,20 +75,23 @@ def read_rows(
         channel: As of `walk`.
         tags: Likewise.
         wanted: Which of the places of each run.  # (places,) each
+        probes: One a wanted place, for their features beside the others.
 
     Returns:
         A row a wanted place.  # (k, d)
     """
     reader = copy.deepcopy(evidence)
     rows: list[tuple[float, ...]] = []
+    width = len(evidence.names) + (0 if probes is None else len(evidence.probe_names))
     for run, where in zip(runs, wanted, strict=True):
         left = iter(where.tolist())
         reader.reset(run.request())
         for _, _, piece in pieces(run, channel, tags):
             reader.update(piece)
             if _is_place(piece) and next(left):
-                rows.append(reader.row())
-    return np.array(rows, dtype=np.float64).reshape(-1, len(evidence.names))
+                more = () if probes is None else reader.of_probe(probes[len(rows)])
+                rows.append((*reader.row(), *more))
+    return np.array(rows, dtype=np.float64).reshape(-1, width)
 
 
 def pieces(run: Run, channel: Channel, tags: Tags) -> Iterator[tuple[int, int, Step]]:

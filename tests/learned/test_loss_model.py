@@ -79,7 +79,7 @@ def _set(data: dict[str, Any], path: str, value: Any) -> None:
     ("path", "value", "message"),
     [
         ("tier", ..., r"model\.tier is missing"),
-        ("tier", "probes", r"model\.tier must be one of .*, got 'probes'"),
+        ("tier", "words", r"model\.tier must be one of .*, got 'words'"),
         ("tier", ["text"], r"model\.tier must be one of .*, got \['text'\]"),
         ("tier", "logprobs", "tier must be 'text' on the channel 'answer', got 'logprobs'"),
         ("channel", "thought", r"model\.channel must be one of .*, got 'thought'"),

@@ -178,4 +178,4 @@ def test_a_tier_reads_what_it_says() -> None:
     assert frozenset({"logprobs"}) == ThinkingEvidence("logprobs").needs
     assert frozenset() == ThinkingEvidence().needs
     with pytest.raises(ValueError, match="tier must be 'text' or 'logprobs', got 'probes'"):
-        ThinkingEvidence("probes")  # type: ignore[arg-type]  # wrong on purpose
+        ThinkingEvidence("probes")

@@ -213,13 +213,14 @@ def reliability_of(
         looks = looks & view.has_probe
     if not looks.any():
         raise ValueError("columns must hold a place at which the policy looks, got none")
-    features = view.rows_of(fitted.model.evidence(), looks)[looks]
+    probed = fitted.model.probed is not None
+    features = view.rows_of(fitted.model.evidence(), looks, probed=probed)[looks]
     run = view.run[looks]
     full = graded.full() >= 1
     lost = full[run] & ~graded.right(view.rows[looks])
     names = list(map(_group, view.runs)) if units is None else units
     return reliability(
-        fitted.model.scorer.probability(features),
+        fitted.model.probability(features),
         lost,
         [names[number] for number in run.tolist()],
         bins=bins,

@@ -21,8 +21,11 @@ def fit(
     ] = 0.5,
     seed: Annotated[int, typer.Option(min=0, help="Of the split.")] = 0,
     tier: Annotated[
-        Literal["text", "logprobs"],
-        typer.Option(help="What the policy reads: the text alone, or the logprobs too."),
+        Literal["text", "logprobs", "probes"],
+        typer.Option(
+            help="What the policy reads: the text alone, or the logprobs too, or beside these what "
+            "the model would answer now, where it asks. The last two inside reasoning only."
+        ),
     ] = "text",
     template: Annotated[str | None, typer.Option(help=TEMPLATE)] = None,
 ) -> None:

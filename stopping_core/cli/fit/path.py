@@ -99,12 +99,9 @@ class Fitting:
 
 def _score(view: Columns, rule: LearnedStopping) -> Readings:
     """The scores of one fitted rule at some places.  # (n,)."""
-    looks, scores = rule.looks(view), np.full(len(view), np.nan)
+    scores = rule.scores(view)[0]
     if view.channel == "reasoning":  # elsewhere the recording does not show what a stop leaves
-        looks = looks & view.has_probe
-    if rule.model is not None:
-        features = view.rows_of(rule.model.evidence(), looks)
-        scores[looks] = rule.model.score(features[looks], view.tokens[looks])
+        scores = np.where(view.has_probe, scores, np.nan)
     return scores
 
 

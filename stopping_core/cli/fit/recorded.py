@@ -149,6 +149,7 @@ def _scope(
         look_every=LearnedStopping(0.0).every,
         temperature=header.temperature,
         max_tokens=header.max_tokens,
+        probe_tokens=header.probe_tokens,
         question_words=(min(questions), max(questions)),
         context_words=(min(contexts), max(contexts)),
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import ClassVar
 
-from stopping_core.types import Need, Request, Step
+from stopping_core.types import Need, Probe, Request, Step
 
 
 class Evidence(ABC):
@@ -16,10 +16,12 @@ class Evidence(ABC):
 
     Attributes:
         names: Of the features, in the order of ``row``.
+        probe_names: Of those of a probe, in the order of ``of_probe``.
         needs: What it reads beyond the text.
     """
 
     names: ClassVar[tuple[str, ...]]
+    probe_names: ClassVar[tuple[str, ...]] = ()
     needs: frozenset[Need] = frozenset()
 
     @abstractmethod
@@ -33,6 +35,10 @@ class Evidence(ABC):
     @abstractmethod
     def row(self) -> tuple[float, ...]:
         """The features here, NaN where one is not known."""
+
+    def of_probe(self, probe: Probe) -> tuple[float, ...]:
+        """The features of what the model would answer here, NaN where one is not known."""
+        return ()
 
     @property
     def value(self) -> float | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -10,12 +11,11 @@ import numpy as np
 
 from stopping_core.errors import MissingPackage
 from stopping_core.policies.learned.forest import Forest
-from stopping_core.policies.learned.loss_model import LossModel, Tier
-from stopping_core.policies.learned.thinking import ThinkingEvidence
+from stopping_core.policies.learned.loss_model import LossModel, Tier, evidence_for
 from stopping_core.types import Boundary
 
 if TYPE_CHECKING:
-    from stopping_core.traces.columns import Columns, Mask
+    from stopping_core.traces.columns import Columns, Mask, Readings
 
 TREES: Mapping[str, Any] = MappingProxyType(
     {
@@ -34,7 +34,9 @@ TREES: Mapping[str, Any] = MappingProxyType(
 def fit_thinking(columns: Columns, right: Mask, full: Mask, tier: Tier = "text") -> LossModel:
     """Fit a model of the loss that ending the thinking brings, at the ends of its lines.
 
-    The same runs give the same model, whatever the number of cores.
+    The same runs give the same model, whatever the number of cores. In the tier ``"probes"`` the
+    margin is by how much a probe moves the score, as the root of its mean square: where probes tell
+    nothing new, few are bought.
 
     Args:
         columns: The places of the runs, on the channel ``"reasoning"``.
@@ -58,9 +60,19 @@ def fit_thinking(columns: Columns, right: Mask, full: Mask, tier: Tier = "text")
             "right and full must make a stop lose an answer at some ends of lines and not at "
             f"others, got {lost.sum()} losses at {len(lost)} of them"
         )
-    trees = HistGradientBoostingClassifier(**TREES)
-    features = columns.rows_of(ThinkingEvidence(tier), looks)[looks]
-    features[:, np.isnan(features).all(axis=0)] = 0.0  # scikit-learn fails where nothing is known
-    with threadpool_limits(1):  # sums over several threads differ in the last digit
-        trees.fit(features, lost)
-    return LossModel(tier, "reasoning", Forest.of(trees))
+
+    def forest(features: Readings) -> Forest:
+        features = features.copy()
+        features[:, np.isnan(features).all(axis=0)] = 0.0  # scikit-learn fails where all is missing
+        with threadpool_limits(1):  # sums over several threads differ in the last digit
+            return Forest.of(HistGradientBoostingClassifier(**TREES).fit(features, lost))
+
+    evidence = evidence_for("reasoning", tier)
+    rows, tokens = columns.rows_of(evidence, looks)[looks], columns.tokens[looks]
+    model = LossModel(tier, "reasoning", forest(rows))
+    if tier != "probes":
+        return model
+    wider = columns.rows_of(evidence, looks, probed=True)[looks]
+    model = replace(model, probed=forest(wider))
+    moved = model.score(wider, tokens) - model.score(rows, tokens)
+    return replace(model, margin=float(np.sqrt(np.mean(moved**2))))

@@ -21,14 +21,16 @@ from stopping_core.types import Channel
 if TYPE_CHECKING:
     from stopping_core.policies.learned.forest import Forest
 
-Tier: TypeAlias = Literal["text", "logprobs"]
-"""What a model reads: the text alone, or the logprobs of its tokens too."""
+Tier: TypeAlias = Literal["text", "logprobs", "probes"]
+"""What a model reads: the text alone, the logprobs of its tokens too, or beside these also what the
+model would answer now."""
 
 TIERS: Mapping[Channel, tuple[Tier, ...]] = {
     "answer": ("text",),
-    "reasoning": ("text", "logprobs"),
+    "reasoning": ("text", "logprobs", "probes"),
 }
-"""What models of each channel may read. In answers logprobs were found to add nothing."""
+"""What models of each channel may read. In answers logprobs were found to add nothing, and what is
+probed in an answer is thrown away."""
 
 _FLOOR = 1e-4  # of the probability, under the logarithm
 
@@ -42,14 +44,21 @@ class LossModel:
     for late places: log(p + 0.0001) - exponent * log(tokens); the lower, the better a place to
     stop.
 
+    A probe costs tokens. So in the tier ``"probes"`` a place is first scored without one, and the
+    model is asked for its answer only where that score less the margin is low enough to stop. The
+    score with the probe then decides.
+
     Args:
-        tier: What it reads: ``"text"`` or ``"logprobs"``.
+        tier: What it reads: ``"text"``, ``"logprobs"`` or ``"probes"``.
         channel: Where it stops: in the ``"answer"`` or in the ``"reasoning"``. Each has features
             of its own.
         scorer: Turns features into the probability.
         exponent: Of the tokens, >= 0.
         salience: Weighs the words of the context by how likely they are part of the answer, for
             the features of the answer; None where nothing was to be learned of it.
+        probed: Turns the features with those of a probe into the probability; None in the other
+            tiers.
+        margin: By how much a probe may lower the score, >= 0, for one to be bought.
     """
 
     tier: Tier
@@ -57,6 +66,8 @@ class LossModel:
     scorer: Logistic | Forest
     exponent: float = 0.0
     salience: Logistic | None = None
+    probed: Logistic | Forest | None = None
+    margin: float = 0.0
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         return self  # nothing in it changes, and every stream copies its policy
@@ -67,22 +78,36 @@ class LossModel:
         """Return the score of each place.
 
         Args:
-            features: One row a place, as ``evidence`` gives them.  # (n, d)
+            features: As of :meth:`probability`.  # (n, d)
             tokens: Output tokens up to the place.  # (n,)
         """
         spent = np.log(np.maximum(tokens, 1))
-        score: NDArray[np.float64] = np.log(self.scorer.probability(features) + _FLOOR)
+        score: NDArray[np.float64] = np.log(self.probability(features) + _FLOOR)
         return score - self.exponent * spent
+
+    def probability(self, features: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return how probable it is that a stop at each place loses the answer.
+
+        Args:
+            features: One row a place, as ``evidence`` gives them; where they hold those of a probe,
+                it is known.  # (n, d)
+        """
+        return self._scorer(features.shape[1]).probability(features)
 
     def score_of(self, row: Sequence[float], tokens: int) -> float:
         """Return the score of one place, to the bit as among others, and faster.
 
         Args:
-            row: As ``evidence`` gives it.  # (d,)
+            row: As ``evidence`` gives it, with a probe or without.  # (d,)
             tokens: Output tokens up to the place.
         """
-        score = float(np.log(self.scorer.probability_of(row) + _FLOOR))
+        score = float(np.log(self._scorer(len(row)).probability_of(row) + _FLOOR))
         return score - self.exponent * float(np.log(float(max(tokens, 1))))
+
+    def _scorer(self, width: int) -> Logistic | Forest:
+        """What reads so many features."""
+        probed = self.probed
+        return probed if probed is not None and width == len(probed) else self.scorer
 
     def evidence(self) -> Evidence:
         """Make what turns a stream into the features, as new."""
@@ -96,13 +121,14 @@ class LossModel:
 
     def to_dict(self) -> dict[str, Any]:
         """The model as JSON has it; ``from_dict`` gives the same bits back."""
-        kind = "logistic" if isinstance(self.scorer, Logistic) else "forest"
         return {
             "tier": self.tier,
             "channel": self.channel,
-            "scorer": {"kind": kind, **self.scorer.to_dict()},
+            "scorer": _plain(self.scorer),
             "exponent": self.exponent,
             "salience": None if self.salience is None else self.salience.to_dict(),
+            "probed": None if self.probed is None else _plain(self.probed),
+            "margin": self.margin,
         }
 
     @classmethod
@@ -116,17 +142,23 @@ class LossModel:
         for name, known in (("tier", get_args(Tier)), ("channel", get_args(Channel))):
             if held[name] not in known:
                 raise ValueError(f"model.{name} must be one of {known}, got {held[name]!r}")
-        exponent = finite(held["exponent"], "model.exponent")
-        if exponent < 0:
-            raise ValueError(f"model.exponent must be >= 0, got {exponent}")
+        exponent, margin = (_size(held[name], f"model.{name}") for name in ("exponent", "margin"))
         salience = None
         if held["salience"] is not None:
             salience = Logistic.from_dict(held["salience"], "model.salience")
             if len(salience) != WIDTH:
                 raise ValueError(f"model.salience must read {WIDTH} features, got {len(salience)}")
-        names = evidence_for(held["channel"], held["tier"], salience).names
-        scorer = _scorer(held["scorer"], len(names))
-        return cls(held["tier"], held["channel"], scorer, exponent, salience)
+        evidence = evidence_for(held["channel"], held["tier"], salience)
+        width, probed = len(evidence.names), None
+        if (held["probed"] is not None) != (held["tier"] == "probes"):
+            raise ValueError(
+                f"model.probed must go with the tier 'probes', got the tier {held['tier']!r}"
+            )
+        if held["probed"] is not None:
+            wider = width + len(evidence.probe_names)
+            probed = _scorer(held["probed"], wider, "model.probed")
+        scorer = _scorer(held["scorer"], width, "model.scorer")
+        return cls(held["tier"], held["channel"], scorer, exponent, salience, probed, margin)
 
 
 def evidence_for(channel: Channel, tier: Tier, salience: Logistic | None = None) -> Evidence:
@@ -147,12 +179,23 @@ def evidence_for(channel: Channel, tier: Tier, salience: Logistic | None = None)
         return AnswerEvidence(salience)
     from stopping_core.policies.learned.thinking import ThinkingEvidence
 
-    return ThinkingEvidence(tier)
+    return ThinkingEvidence("text" if tier == "text" else "logprobs")
 
 
-def _scorer(data: Any, width: int) -> Logistic | Forest:
-    """Read the scorer of a model with so many features."""
-    key = "model.scorer"
+def _size(data: Any, key: str) -> float:
+    number = finite(data, key)
+    if number < 0:
+        raise ValueError(f"{key} must be >= 0, got {number}")
+    return number
+
+
+def _plain(scorer: Logistic | Forest) -> dict[str, Any]:
+    kind = "logistic" if isinstance(scorer, Logistic) else "forest"
+    return {"kind": kind, **scorer.to_dict()}
+
+
+def _scorer(data: Any, width: int, key: str) -> Logistic | Forest:
+    """Read a scorer of so many features."""
     kind = data.get("kind") if isinstance(data, Mapping) else None
     if kind not in ("logistic", "forest"):
         raise ValueError(f"{key}.kind must be 'logistic' or 'forest', got {kind!r}")

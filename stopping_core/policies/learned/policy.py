@@ -11,7 +11,17 @@ import numpy as np
 from stopping_core.policies.learned.loss_model import LossModel, Tier, evidence_for
 from stopping_core.policies.policy import Policy
 from stopping_core.protocols import Signal
-from stopping_core.types import CONTINUE, Boundary, Channel, Checkpoint, Decision, Need, Request
+from stopping_core.types import (
+    CONTINUE,
+    PROBE,
+    Boundary,
+    Channel,
+    Checkpoint,
+    Decision,
+    Need,
+    Probe,
+    Request,
+)
 
 if TYPE_CHECKING:
     from stopping_core.traces.columns import Columns, Mask, Readings, Stops
@@ -33,7 +43,9 @@ class LearnedStopping(Policy):
 
     Rule: stop where the score of the :class:`LossModel` is at most ``threshold``. Thresholds are a
     path from careful to aggressive: the higher, the earlier every stream is stopped. The stop is
-    not forced, so that the completeness check may refuse it.
+    not forced, so that the completeness check may refuse it. A model of the tier ``"probes"`` is
+    asked twice: where its score without a probe allows for a stop, a probe is bought, and the score
+    with it decides.
 
     Answers are looked at every few tokens, and wherever something ends; reasoning only at the ends
     of its lines.
@@ -67,7 +79,7 @@ class LearnedStopping(Policy):
         self.every = every
         self.tier: Tier = tier if model is None else model.tier
         self.channel: Channel = channel if model is None else model.channel
-        self._evidence = None if model is None else model.evidence()
+        self._evidence = evidence_for(channel, tier) if model is None else model.evidence()
 
     @classmethod
     def grid(cls, tier: Tier = "text", channel: Channel = "answer") -> tuple[Self, ...]:
@@ -109,12 +121,11 @@ class LearnedStopping(Policy):
         self._fitted()
 
     def signals(self) -> tuple[Signal, ...]:
-        return () if self._evidence is None else (self._evidence,)
+        return (self._evidence,)
 
     def needs(self) -> frozenset[Need]:
-        if self._evidence is not None:
-            return self._evidence.needs
-        return evidence_for(self.channel, self.tier).needs
+        needs = self._evidence.needs
+        return needs | {"probes"} if self.tier == "probes" else needs
 
     def marks(self) -> tuple[int, ...]:
         if self.channel == "reasoning":
@@ -122,25 +133,46 @@ class LearnedStopping(Policy):
         return _every(self.every)
 
     def decide(self, checkpoint: Checkpoint) -> Decision:
-        model, evidence = self._fitted(), self._evidence
-        if evidence is None or not self._looks(checkpoint.boundary):
+        model = self._fitted()
+        if not self._looks(checkpoint.boundary):
             return CONTINUE
-        score = model.score_of(evidence.row(), checkpoint.tokens)
+        score = model.score_of(self._evidence.row(), checkpoint.tokens) - model.margin
+        if score > self.threshold:
+            return CONTINUE
+        return Decision(True, self.reason) if model.probed is None else PROBE
+
+    def weigh(self, checkpoint: Checkpoint, probe: Probe) -> Decision:
+        row = (*self._evidence.row(), *self._evidence.of_probe(probe))
+        score = self._fitted().score_of(row, checkpoint.tokens)
         return Decision(True, self.reason) if score <= self.threshold else CONTINUE
 
     def stops(self, columns: Columns) -> Stops:
+        return columns.stops(self.scores(columns)[0] <= self.threshold)
+
+    def asks(self, columns: Columns) -> Mask:
+        if self._fitted().probed is None:
+            return columns.nowhere()
+        asks: Mask = self.scores(columns)[1] <= self.threshold
+        return asks
+
+    def scores(self, columns: Columns) -> tuple[Readings, Readings]:
+        """The lowest thresholds at which it stops at each place, and at which it would probe there.
+
+        NaN where it does not look. Without probes both are its score.  # (n,), (n,).
+        """
         model = self._fitted()
         key = "LearnedStopping", self.channel, model.fingerprint
-        scores = columns.once(key, lambda asked: self._scores(asked, model))
-        return columns.stops(scores <= self.threshold)
+        return columns.once(key, lambda asked: self._scores(asked, model))
 
-    def _scores(self, columns: Columns, model: LossModel) -> Readings:
-        """The scores of all places, NaN where it does not look.  # (n,)."""
-        scores = np.full(len(columns), np.nan)
-        looks = self.looks(columns)
-        features = columns.rows_of(model.evidence(), looks)
-        scores[looks] = model.score(features[looks], columns.tokens[looks])
-        return scores
+    def _scores(self, columns: Columns, model: LossModel) -> tuple[Readings, Readings]:
+        looks, evidence = self.looks(columns), model.evidence()
+        tokens, scores = columns.tokens[looks], np.full((2, len(columns)), np.nan)
+        first = model.score(columns.rows_of(evidence, looks)[looks], tokens) - model.margin
+        scores[:, looks] = first
+        if model.probed is not None:
+            rows = columns.rows_of(evidence, looks, probed=True)[looks]
+            scores[0, looks] = np.maximum(first, model.score(rows, tokens))
+        return scores[0], scores[1]
 
     def looks(self, columns: Columns) -> Mask:
         """The places at which it looks.  # (n,)."""

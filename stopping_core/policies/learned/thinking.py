@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, ClassVar
 from stopping_core.final_answers import last_answer
 from stopping_core.policies.baselines.probed_answers import Key, answer_key
 from stopping_core.policies.learned.evidence import Evidence
-from stopping_core.types import Boundary, Request, Step
+from stopping_core.types import Boundary, Probe, Request, Step
 
 if TYPE_CHECKING:
     from stopping_core.policies.learned.loss_model import Tier
@@ -77,7 +77,15 @@ class ThinkingEvidence(Evidence):
     - ``conclusion``: sum over those of the last line that concluded
     - ``since_dip``: lines since one with a token below -0.7, or since the start
 
-    All of these are NaN in the tier ``"text"``, and while no token had a logprob. White space after
+    Of a probe, where one is bought:
+
+    - ``agrees``: whether it answers what the last line that concluded anything did; NaN before it
+    - ``said``: how many lines concluded what it answers
+    - ``found``: whether a line had it for its result
+    - ``answer``, ``lowest_answered``: sum and lowest of its logprobs, nats
+    - ``entropy``: over its first token, nats
+
+    The logprobs are NaN in the tier ``"text"``, and while no token had a logprob. White space after
     a line belongs to the next. The last 2000 characters of a line are read; of results and
     conclusions 1024 are remembered.
 
@@ -93,6 +101,9 @@ class ThinkingEvidence(Evidence):
         *("since_conclusion", "concludes", "known", "doubts", "sure", "faults", "since_doubt"),
         *("lowest", "lowest_here", "lowest_lately", "numbers", "lowest_number", "conclusion"),
         "since_dip",
+    )
+    probe_names: ClassVar[tuple[str, ...]] = (
+        *("agrees", "said", "found", "answer", "lowest_answered", "entropy"),
     )
 
     def __init__(self, tier: Tier = "text") -> None:
@@ -151,6 +162,17 @@ class ThinkingEvidence(Evidence):
             float(self._faults),
             float(self._lines - self._doubted_at),
             *self._logprobs.row(self._lines),
+        )
+
+    def of_probe(self, probe: Probe) -> tuple[float, ...]:
+        key, logprobs = answer_key(probe.text), [max(one, _FLOOR) for one in probe.logprobs]
+        return (
+            math.nan if self._last is None else float(key == self._last),
+            float(self._conclusions[key]),
+            float(key in self._results),
+            math.fsum(logprobs) if logprobs else math.nan,
+            min(logprobs, default=math.nan),
+            math.nan if probe.entropy is None else probe.entropy,
         )
 
     def _take(self, line: str) -> None:

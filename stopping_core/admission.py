@@ -8,6 +8,7 @@ from dataclasses import replace
 from stopping_core.budgets import cap
 from stopping_core.errors import NotCertified
 from stopping_core.ledger import Ledger
+from stopping_core.policies import Never
 from stopping_core.stopping import AdaptiveStopping
 from stopping_core.types import Attempt, Call, CallKind, Request, Step
 
@@ -85,10 +86,18 @@ class Admission:
             completeness=stopping.completeness,
             every=stopping.checkpoint_every,
             tags=stopping.reasoning_tags,
+            probe=(stopping.probe, stopping.probe_tokens),
         )
+        if not self._prefill and self._ends_reasoning:
+            found["settings"] = (
+                "the model does not continue a prefix, and certified answers go on from the words "
+                "that close the reasoning"
+            )
         whole = certificate.scope.max_tokens
         if short := self._falls_short(whole, hang_up_ends_bill):
             found["budget"] = f"{short}, and certified runs had {whole} tokens"
+        elif self._ends_reasoning and stopping.attempts < 2:
+            found["budget"] = "attempts is 1, which leaves no call for the answer behind reasoning"
         if refused := {kind: told for kind, told in found.items() if kind not in stopping.trust}:
             error = NotCertified(refused)
             if stopping.mode == "active":
@@ -101,6 +110,13 @@ class Admission:
             self.request = replace(self.request, question=question, context=context)
             if self._watches("size"):
                 self._keep_from_cutting(certificate.scope.unlike(question, context))
+
+    @property
+    def _ends_reasoning(self) -> bool:
+        certificate, stopping = self._certificate, self._stopping
+        if certificate is None or certificate.scope.channel == "answer":
+            return False
+        return stopping.mode == "active" and not isinstance(stopping.reasoning, Never)
 
     def _watches(self, kind: str) -> bool:
         return self._certificate is not None and kind not in self._stopping.trust

@@ -161,6 +161,7 @@ class Certificate:
         completeness: CompletenessCheck,
         every: int,
         tags: tuple[str, str],
+        probe: tuple[str, int],
     ) -> dict[str, str]:
         """Say how a request and its settings differ from what was certified.
 
@@ -171,6 +172,7 @@ class Certificate:
             completeness: The check; what counts is what is asked before a cut.
             every: Tokens between two checkpoints.
             tags: Of the reasoning.
+            probe: The words that ask for the answer, and the most tokens of a probe.
 
         Returns:
             What is so and what should be, by kind; empty where nothing differs.
@@ -198,7 +200,7 @@ class Certificate:
             found["policy"] = f"the policy on the {scope.channel} is {policy!r}"
         elif not isinstance(other, Never):
             found["policy"] = f"beside the policy on the {scope.channel} there is {other!r}"
-        if scope.channel == "answer" and _before_cut(completeness) != _parts(_DEFAULT):
+        if _before_cut(completeness) != _parts(_DEFAULT):
             found["completeness"] = (
                 f"the check before a cut is {completeness!r}, certified is the default one"
             )
@@ -206,6 +208,9 @@ class Certificate:
             found["settings"] = f"checkpoint_every is {every}, certified is {scope.every}"
         elif scope.reasoning_tags not in (None, tags):
             found["settings"] = f"reasoning_tags is {tags}, certified is {scope.reasoning_tags}"
+        elif scope.channel == "reasoning" and probe != (scope.template.probe, scope.probe_tokens):
+            certified = scope.template.probe, scope.probe_tokens
+            found["settings"] = f"probe and probe_tokens are {probe}, certified is {certified}"
         return found
 
     def not_covered(self, step: Step) -> str:
@@ -220,14 +225,16 @@ class Certificate:
         """
         if not step.text:
             return ""
-        if step.channel != self.scope.channel:
-            thinks = step.channel == "reasoning" and self.scope.reasoning_tags is None
+        if step.channel != self.scope.channel and self.scope.reasoning_tags is None:
+            thinks = step.channel == "reasoning"
             return "the model reasons, and the recorded runs did not" if thinks else ""
+        if step.channel == "reasoning" and self.scope.channel == "answer":
+            return ""  # beside the text, where the recorded runs had it in tags
         words = len(step.text.split())
         if step.tokens > 1 or (step.tokens and words > 1):
             held = f"{step.tokens} tokens" if step.tokens > 1 else f"{words} words"
             return f"a chunk held {held}, certified is one token at a time"
-        if self.model.tier == "logprobs" and step.tokens and step.logprob is None:
+        if self.model.tier != "text" and step.tokens and step.logprob is None:
             return "a token came without the logprob that the policy reads"
         return ""
 

@@ -34,6 +34,7 @@ class Scope:
         look_every: Tokens between two looks of the policy.
         temperature: At which the runs were sampled; 0 for greedy ones.
         max_tokens: The cap of the runs, tokens: what a full answer may have.
+        probe_tokens: The most tokens of a probe; 0 where there were none.
         question_words: Fewest and most words of a question.
         context_words: Likewise of a context; 0 where there is none.
         completeness: The check that is asked before a cut.
@@ -49,6 +50,7 @@ class Scope:
     look_every: int
     temperature: float
     max_tokens: int
+    probe_tokens: int
     question_words: tuple[int, int]
     context_words: tuple[int, int]
     completeness: str = COMPLETENESS
@@ -59,7 +61,8 @@ class Scope:
         Examples:
             >>> plain = Template("mine", "{question}")
             >>> scope = Scope(
-            ...     *("small-1", "", plain, None, "answer", None, 16, 2, 0.0, 256, (1, 9), (0, 0))
+            ...     *("small-1", "", plain, None, "answer", None, 16, 2, 0.0, 256, 0),
+            ...     *((1, 9), (0, 0)),
             ... )
             >>> scope.is_model("models/small-1.gguf"), scope.is_model("small-2"), scope.is_model("")
             (True, False, False)
@@ -146,6 +149,7 @@ class Scope:
             look_every=whole_number(held["look_every"], f"{key}.look_every", 1),
             temperature=between(held["temperature"], f"{key}.temperature", 0, math.inf),
             max_tokens=whole_number(held["max_tokens"], f"{key}.max_tokens", 1),
+            probe_tokens=whole_number(held["probe_tokens"], f"{key}.probe_tokens"),
             question_words=_span(held["question_words"], f"{key}.question_words"),
             context_words=_span(held["context_words"], f"{key}.context_words"),
         )

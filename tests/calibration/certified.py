@@ -22,7 +22,8 @@ ASKED = Request(
 
 def made_scope(**changes: Any) -> Scope:
     scope = Scope(
-        "small-1", "0123456789abcdef", PLAIN, FRAME, "answer", None, 16, 2, 0.0, 256, (1, 9), (0, 5)
+        *("small-1", "0123456789abcdef", PLAIN, FRAME, "answer", None, 16, 2, 0.0, 256, 20),
+        *((1, 9), (0, 5)),
     )
     return replace(scope, **changes)
 

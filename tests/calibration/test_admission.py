@@ -242,7 +242,10 @@ def test_a_policy_on_logprobs_is_not_asked_without_them(path: Path) -> None:
     assert "a chunk held 2 words" in made.not_covered(several)
     assert "" == made.not_covered(step)
     assert "without the logprob" in made.not_covered(replace(step, logprob=None))
-    assert "" == made.not_covered(replace(step, logprob=None, channel="answer"))
+    raw = replace(step, logprob=None, channel="answer")
+    assert "without the logprob" in made.not_covered(raw)  # tags stand in the text
+    beside = replace(made, scope=replace(scope, reasoning_tags=None))
+    assert "" == beside.not_covered(raw)
     assert "" == made.not_covered(replace(step, logprob=None, tokens=0))
     assert "" == made_certificate().not_covered(Step(" word"))
 

@@ -219,6 +219,8 @@ def test_the_reasoning_has_a_channel_of_its_own(path: Path) -> None:
     assert isinstance(stopping.reasoning, LearnedStopping)
     assert isinstance(stopping.policy, Never)
     assert (("<t>", "</t>"), 1) == (stopping.reasoning_tags, stopping.checkpoint_every)
-    Session(stopping.replace(completeness=lambda request, draft: Verdict(True)), ASKED)
+    Session(stopping, ASKED)
+    with pytest.raises(NotCertified, match="the check before a cut is"):
+        Session(stopping.replace(completeness=lambda request, draft: Verdict(True)), ASKED)
     with pytest.raises(NotCertified, match="reasoning_tags"):
         Session(stopping.replace(reasoning_tags=("<a>", "</a>")), ASKED)

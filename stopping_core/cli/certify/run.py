@@ -35,9 +35,10 @@ from stopping_core.traces.columns import Columns, Counts
 from stopping_core.traces.graded import Graded
 from stopping_core.traces.needed import needed_lengths
 from stopping_core.traces.run import Run
+from stopping_core.traces.stream import TAGS
 from stopping_core.traces.sweep import cut
 from stopping_core.triage import triage
-from stopping_core.types import Draft
+from stopping_core.types import Draft, Probe, Request
 
 Unit: TypeAlias = Literal["group", "family"]
 """What is taken to be drawn independently of each other."""
@@ -149,13 +150,15 @@ def measure(graded: Graded, scope: Scope, fitted: FittedModel) -> Tested:
     """Play runs to the policy at each threshold, and grade what that leaves of them.
 
     A run that is not cut is lost as well where a session would not keep it: see :func:`not_kept`.
+    So is one whose reasoning is ended where the recording does not show what a session makes of it:
+    see :func:`shows_answer`.
 
     Raises:
         MissingEvidence: The runs do not hold what the policy needs.
     """
     columns = graded.columns
     full = graded.full() >= 1
-    check = default_check()
+    check = default_check() if columns.channel == "answer" else None
     dropped = not_kept(graded)
     lost = np.zeros((len(columns.runs), len(fitted.path)), dtype=np.bool_)
     needed = np.zeros(lost.shape, dtype=np.int64)
@@ -166,9 +169,21 @@ def measure(graded: Graded, scope: Scope, fitted: FittedModel) -> Tested:
         needed[:, place] = needed_lengths(columns, policy, check)
         stopped = np.flatnonzero(cuts.stopped)
         lost[:, place] = full & dropped & ~cuts.stopped
-        lost[stopped, place] = full[stopped] & ~graded.right(cuts.row[stopped])
+        kept = graded.right(cuts.row[stopped])
+        if columns.channel == "reasoning":
+            kept &= [shows_answer(columns.probe(row), scope) for row in cuts.row[stopped].tolist()]
+        lost[stopped, place] = full[stopped] & ~kept
         saving[place] = 1 - cuts.generated.sum() / max(1, columns.lengths.sum())
     return Tested(lost, saving, needed)
+
+
+def shows_answer(probe: Probe, scope: Scope) -> bool:
+    """Whether a probe is what a session gives for an answer where it ends the reasoning there.
+
+    Not one that its limit has cut, and not one that the completeness check would have continued.
+    """
+    draft = Draft(probe.text, finish_reason="stop")
+    return probe.tokens < scope.probe_tokens and default_check()(Request(), draft).complete
 
 
 def not_kept(graded: Graded) -> NDArray[np.bool_]:
@@ -207,15 +222,24 @@ def _draw_reliability(path: Path, graded: Graded, fitted: FittedModel, console: 
 
 
 def _check_channel(settings: Settings, fitted: FittedModel, recorded: Recorded) -> None:
-    if fitted.model.channel == "reasoning":
-        raise ValueError(
-            f"{settings.model} ends the reasoning, which cannot be certified yet: the answers that "
-            f"were recorded for it are those to the words of a probe, and a live run asks in others"
-        )
-    if recorded.scope.channel != fitted.model.channel:
+    scope = recorded.scope
+    if scope.channel != fitted.model.channel:
         raise ValueError(
             f"traces must be for a policy on the {fitted.model.channel}, as {settings.model} is, "
-            f"got runs to be stopped in the {recorded.scope.channel}"
+            f"got runs to be stopped in the {scope.channel}"
+        )
+    if scope.channel == "answer":
+        return
+    closing = (scope.reasoning_tags or TAGS)[1]
+    if closing not in scope.template.probe:
+        raise ValueError(
+            f"traces must be probed by words that close the reasoning, with {closing!r}, so that a "
+            f"live run can be ended by them, got {scope.template.probe!r}"
+        )
+    if scope.temperature > 0:
+        raise ValueError(
+            f"traces must be greedy to certify the end of the reasoning, as probes are, got a "
+            f"temperature of {scope.temperature:g}"
         )
 
 

@@ -34,6 +34,7 @@ from stopping_core.stopping import AdaptiveStopping
 from stopping_core.triage import triage
 from stopping_core.types import (
     Attempt,
+    Audit,
     Boundary,
     Call,
     Checkpoint,
@@ -51,6 +52,7 @@ __all__ = [
     "AdaptiveStopping",
     "AsyncBackend",
     "Attempt",
+    "Audit",
     "Backend",
     "Boundary",
     "BudgetExhausted",

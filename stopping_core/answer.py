@@ -11,7 +11,17 @@ from stopping_core.engine import Engine
 from stopping_core.protocols import Prober
 from stopping_core.stitch import Stitcher
 from stopping_core.stopping import AdaptiveStopping
-from stopping_core.types import CONTINUE, Call, Channel, Checkpoint, Decision, Probe, Request, Step
+from stopping_core.types import (
+    CONTINUE,
+    Audit,
+    Call,
+    Channel,
+    Checkpoint,
+    Decision,
+    Probe,
+    Request,
+    Step,
+)
 
 
 class Emission(NamedTuple):
@@ -33,6 +43,7 @@ class Answer:
         prefill: Whether the model continues a prefix as its own text. If not, what it repeats of
             the prefix is removed.
         prober: Asks the model what it would answer now, for policies that want to know.
+        audited: Whether a stop that is not forced is noted, and the call goes on to its end.
 
     Attributes:
         decision: What ended the current call, if anything but the model did.
@@ -40,6 +51,7 @@ class Answer:
         thought_tokens: Tokens of the current call that were reasoning.
         probed: Output tokens of the current call's probes.
         reread: Their input tokens.
+        overran: Whether the call went on behind a stop, for an audit.
     """
 
     def __init__(
@@ -50,11 +62,17 @@ class Answer:
         *,
         prefill: bool,
         prober: Prober | None = None,
+        audited: bool = False,
     ) -> None:
         self.decision = CONTINUE
         self.would_stop: Checkpoint | None = None
         self.thought_tokens = 0
         self.probed = self.reread = 0
+        self.overran = False
+        self._audited = audited
+        self._tail: list[str] = []  # of an audited answer, behind the stop; nobody sees it
+        self._early: str | None = None  # what would be answered where the reasoning would end
+        self._said: list[str] = []  # the answer, in shadow mode
         self._stopping = stopping
         self._request = request
         self._confirm = confirm
@@ -97,6 +115,7 @@ class Answer:
         """Get ready for the steps of a call."""
         self.decision = CONTINUE
         self.thought_tokens = self.probed = self.reread = 0
+        self.overran = False
         self._earlier = self.reasoning
         self._splitter = ChannelSplitter(self._stopping.reasoning_tags, begun=bool(call.prefix))
         self._reasoner = self._new_engine("reasoning")
@@ -106,7 +125,12 @@ class Answer:
         """Take one step; say what may be shown now."""
         if self._stopping.mode != "active":
             return self._watch(step, seconds)
-        if self._splitter.begun and self._stitcher is None and step.channel == "answer":
+        if (
+            self._splitter.begun
+            and self._stitcher is None
+            and step.channel == "answer"
+            and not self._audited
+        ):
             text = self._engine.feed(step, seconds)
             self.decision = self._engine.decision
             return Emission(text, "", self.decision.stop)
@@ -114,7 +138,7 @@ class Answer:
 
     def drain(self, seconds: float) -> Emission:
         """Take what was held back between tags or as a repetition, when a call ends."""
-        if self._stopping.mode != "active" or self._engine.decision.stop:
+        if self._stopping.mode != "active" or (self._engine.decision.stop and not self.overran):
             return Emission()
         emission = self._take(self._splitter.flush(), seconds)
         if self._stitcher is not None:
@@ -122,6 +146,22 @@ class Answer:
             more = self._take(iter([Step(rest, tokens=0)]), seconds)
             emission = emission._replace(text=emission.text + more.text)
         return emission
+
+    def audit(self, finish_reason: str | None) -> Audit | None:
+        """What a stop was noted to leave of a call that has ended by itself, or None."""
+        shadow = self._stopping.mode == "shadow"
+        if not (self.overran or shadow):
+            return None
+        answer, thoughts = self._engine.checkpoint, self._reasoner.checkpoint
+        if thoughts is not None:
+            if self._early is None:
+                return None
+            full = "".join(self._said) if shadow else self.text
+            return Audit(thoughts, "reasoning", self._early, full, finish_reason)
+        if answer is None:
+            return None
+        full = "".join(self._said) if shadow else self._engine.text + "".join(self._tail)
+        return Audit(answer, "answer", self._engine.text, full, finish_reason)
 
     def keep(self, length: int, tokens: int) -> None:
         """Drop the text after ``length`` characters; a cut is taken back, so that it can go on.
@@ -184,10 +224,14 @@ class Answer:
         """Hand a step on as it is, for the modes that leave the text alone."""
         if self._stopping.mode == "shadow":
             for part in self._splitter.feed(step):
+                if part.channel == "answer":
+                    self._said.append(part.text)
                 if self.would_stop is None:
                     engine = self._engine if part.channel == "answer" else self._reasoner
                     engine.feed(part, seconds)
                     self.would_stop = engine.checkpoint
+                    if engine is self._reasoner:
+                        self._note_early()
         if step.channel == "reasoning":
             self._thoughts.append(step.text)
             self.thought_tokens += step.tokens
@@ -202,7 +246,13 @@ class Answer:
             if step.channel == "reasoning":
                 engine = self._reasoner
                 self.thought_tokens += step.tokens
+                if engine.decision.stop:  # noted before, for an audit
+                    thoughts.append(step.text)
+                    continue
                 thoughts.append(engine.feed(step, seconds))
+            elif self._engine.decision.stop:
+                self._tail.append(step.text)
+                continue
             else:
                 engine = self._engine
                 if self._stitcher is not None:
@@ -211,13 +261,38 @@ class Answer:
                 else:
                     text.append(engine.feed(step, seconds))
             if engine.decision.stop:
+                if self._audited and not engine.decision.forced and self._overrun(engine):
+                    thoughts += [engine.beyond] if engine is self._reasoner else []
+                    continue
                 self.decision = engine.decision
                 if engine is self._reasoner and engine.checkpoint is not None:
                     thoughts.append(engine.line_break(engine.checkpoint.boundary))
                     text += self._bought(engine.probe, seconds)
                 break
         self._thoughts += thoughts
-        return Emission("".join(text), "".join(thoughts), self.decision.stop)
+        stop = self.decision.stop and not self.overran
+        return Emission("".join(text), "".join(thoughts), stop)
+
+    def _overrun(self, engine: Engine) -> bool:
+        """Let the call go on behind the stop of an engine; return whether that tells anything."""
+        if engine is self._reasoner:
+            self._note_early()
+            self.overran = self._early is not None
+        else:
+            self.overran = True
+            self.decision = engine.decision
+            self._tail = [engine.beyond]
+        return self.overran
+
+    def _note_early(self) -> None:
+        """Note what would be answered where the reasoning would end, if it can be asked for."""
+        probe, place = self._reasoner.probe, self._reasoner.checkpoint
+        if place is None or self._early is not None or self._prober is None:
+            return
+        closes = self._stopping.reasoning_tags[1] in self._stopping.probe
+        if probe is None and closes:
+            probe = self._probe_reasoning(place)
+        self._early = None if probe is None else probe.text
 
     def _bought(self, probe: Probe | None, seconds: float) -> Iterator[str]:
         """The answer of the probe that ended the reasoning: it need not be asked for anew.

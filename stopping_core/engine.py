@@ -80,13 +80,18 @@ class Engine:
     @property
     def held(self) -> str:
         """Text after ``text`` that waits for what follows it; empty after a stop."""
-        return "" if self.decision.stop else self._join()[self.offset :]
+        return "" if self.decision.stop else self.beyond
+
+    @property
+    def beyond(self) -> str:
+        """What came after ``text``, whether or not there was a stop."""
+        return self._join()[self.offset :]
 
     def line_break(self, boundary: Boundary) -> str:
         """What ended the line, where one ends at this boundary; ``text`` does not hold it."""
         if Boundary.LINE not in boundary:
             return ""
-        blank, mark, _ = self._join()[self.offset :].partition("\n")
+        blank, mark, _ = self.beyond.partition("\n")
         return "" if blank.strip() else blank + mark
 
     def preload(self, text: str, tokens: int = 0) -> None:

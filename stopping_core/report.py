@@ -14,8 +14,9 @@ def report(completion: Completion) -> dict[str, Any]:
     Returns:
         ``mode``, ``reason``, ``complete``, ``verdict``, ``finish_reason``, ``tokens`` (as in
         :class:`~stopping_core.types.Usage`), ``seconds``, ``attempts`` (the ledger),
-        ``would_stop`` (the checkpoint of a shadow stop, or None) and ``note``: what the reader has
-        to know beside the figures, or ``""``.
+        ``would_stop`` (the checkpoint of a shadow stop, or None), ``audited`` (whether the call
+        went on behind its stop, unseen) and ``note``: what the reader has to know beside the
+        figures, or ``""``.
     """
     place = completion.would_stop
     return {
@@ -28,6 +29,7 @@ def report(completion: Completion) -> dict[str, Any]:
         "seconds": round(completion.seconds, 3),
         "attempts": [asdict(attempt) for attempt in completion.attempts],
         "would_stop": None if place is None else asdict(place) | {"boundary": int(place.boundary)},
+        "audited": completion.audit is not None and completion.mode == "active",
         "note": _note(completion),
     }
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Literal
 
@@ -19,6 +21,7 @@ from stopping_core.stopping import AdaptiveStopping
 from stopping_core.triage import triage
 from stopping_core.types import (
     Attempt,
+    Audit,
     Call,
     CallKind,
     Checkpoint,
@@ -61,6 +64,7 @@ class Session:
             we hang up is booked as unseen and counts against the limits on the bill:
             ``stopping.max_total_tokens`` and ``CostCeiling``.
         prober: Asks the model what it would answer now, for policies that want to know.
+        draw: Draws from [0, 1), once a request: below ``stopping.audit`` it is audited.
 
     Raises:
         NotCertified: ``stopping`` has a certificate that does not hold for the request.
@@ -76,6 +80,7 @@ class Session:
         prefill: bool = True,
         hang_up_ends_bill: bool = True,
         prober: Prober | None = None,
+        draw: Callable[[], float] = random.random,
     ) -> None:
         _check_prober(stopping, prober)
         self.stopping = stopping
@@ -90,6 +95,8 @@ class Session:
         self._prefill = prefill
         self._hang_up_ends_bill = hang_up_ends_bill
         self._active = stopping.mode == "active"
+        self._audit: Audit | None = None
+        self._audit_share = {"active": stopping.audit, "shadow": 1.0}.get(stopping.mode, 0.0)
         self._allowance = Allowance(stopping, self.ledger, hang_up_ends_bill=hang_up_ends_bill)
         self._answer = Answer(
             stopping,
@@ -97,6 +104,7 @@ class Session:
             {"answer": self._confirm, "reasoning": self._confirm_thought},
             prefill=prefill,
             prober=prober,
+            audited=self._active and stopping.audit > 0 and draw() < stopping.audit,
         )
         self._start: float | None = None
         self._plan: CallKind = "first"
@@ -108,6 +116,7 @@ class Session:
         self._usage: Usage | None = None
         self._tokens = 0
         self._unsent = False
+        self._broken = False  # whether the call was cut off behind a stop that was audited
         self._open = False
         self._call_start = 0.0
         self._shown = False
@@ -140,7 +149,7 @@ class Session:
         self._tokens = 0
         self._finish_reason = None
         self._ended, self._premature = "", False
-        self._unsent = False
+        self._unsent = self._broken = False
         self._usage = None
         self._answer.begin(self._call)
         self._admission.take_call(self._call)
@@ -156,7 +165,10 @@ class Session:
         emission = self._answer.feed(step, seconds)
         if self._active and not emission.stop and not self._ended:
             reason = self._allowance.passed(self._tokens, seconds)
-            if reason:
+            if reason and self._answer.overran:
+                self._broken = True
+                emission = emission._replace(stop=True)
+            elif reason:
                 self._answer.decision = Decision(True, reason, forced=True)
                 emission = emission._replace(stop=True)
         self._note_shown(emission)
@@ -166,8 +178,11 @@ class Session:
         """Take the end of the current call, the model's or ours; judge the draft, plan the next."""
         emission = self._drain(now)
         draft = self._draft()
+        if not self._broken:
+            self._audit = self._answer.audit(self._finish_reason) or self._audit
         self._verdict = self._judge(draft)
-        self._record(now, draft, hung_up=draft.finish_reason == "cut")
+        hung_up = draft.finish_reason == "cut" and (self._broken or not self._answer.overran)
+        self._record(now, draft, hung_up=hung_up)
         if self._verdict.complete or not self._active:
             self.done = True
         else:
@@ -181,6 +196,7 @@ class Session:
         time-out at the end of ``max_seconds`` is the stop that the next step would have been.
         """
         if self._ended or self._answer.decision.stop:
+            self._broken = not self._ended
             return self.end(now)
         self._finish_reason = None
         self._unsent = self._tokens == 0 and was_unsent(error)
@@ -255,6 +271,8 @@ class Session:
             would_stop=self.would_stop,
             hang_up_ends_bill=self._hang_up_ends_bill,
             uncertified=self._admission.uncertified,
+            audit=self._audit,
+            audit_share=self._audit_share,
         )
 
     # -- judging
@@ -347,7 +365,7 @@ class Session:
         left = 0
         if running and self._call.max_tokens is not None:
             left = max(0, self._call.max_tokens - generated)
-        saved = draft.finish_reason == "cut" and self._hang_up_ends_bill
+        saved = hung_up and draft.finish_reason == "cut" and self._hang_up_ends_bill
         self.ledger.attempts.append(
             Attempt(
                 kind=self._call.kind,

@@ -53,6 +53,11 @@ class AdaptiveStopping:
             by itself comes on top, in each of them: set its max_retries to 0.
         mode: ``active`` cuts; ``shadow`` decides and records but leaves the call and its text
             alone; ``off`` does nothing.
+        audit: Share of the requests, in [0, 1), whose stops are only noted in mode ``active``: the
+            call goes on to its end, unseen by the user, and :attr:`~stopping_core.types.
+            Completion.audit` holds what the stop would have left beside what came. Forced stops are
+            made all the same, and the end of reasoning is audited only where the model can be asked
+            in the middle of a call.
         max_total_tokens: Output tokens billed over all calls, >= 1, or None.
         max_seconds: Seconds over all calls and waits, > 0, or None.
         stall_seconds: Seconds without a step after which a call counts as broken, > 0, or None. It
@@ -92,6 +97,7 @@ class AdaptiveStopping:
     up_front: BudgetSchedule = field(default_factory=lambda: GeometricBudget(first=64))
     attempts: int = 3
     mode: Mode = "active"
+    audit: float = 0.0
     max_total_tokens: int | None = None
     max_seconds: float | None = None
     stall_seconds: float | None = 600.0
@@ -123,6 +129,7 @@ class AdaptiveStopping:
                 raise ValueError(f"{name} must be in (0, inf), got {seconds}")
         if len(self.backoff) != 2 or not 0 <= self.backoff[0] <= self.backoff[1] < math.inf:
             raise ValueError(f"backoff must hold 0 <= first <= largest < inf, got {self.backoff}")
+        _check_share("audit", self.audit)
         if self.mode not in get_args(Mode):
             raise ValueError(f"mode must be one of {get_args(Mode)}, got {self.mode!r}")
         if self.on_exhausted not in ("return", "raise"):
@@ -264,6 +271,11 @@ def _check_policy(name: str, value: object, probe: object) -> None:
         raise TypeError(f"{name} must be a Policy, got {value!r}")
     if not isinstance(probe, str) or (not probe and "probes" in value.needs()):
         raise ValueError(f"probe must be the words that ask, for {name}={value!r}, got {probe!r}")
+
+
+def _check_share(name: str, value: object) -> None:
+    if not (isinstance(value, Real) and 0 <= float(value) < 1):
+        raise ValueError(f"{name} must be in [0, 1), got {value!r}")
 
 
 def _check_whole(name: str, value: object) -> None:

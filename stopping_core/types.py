@@ -344,6 +344,29 @@ class Attempt:
 
 
 @dataclass(frozen=True, slots=True)
+class Audit:
+    """One request that ran to its end although the policy would have stopped it.
+
+    It is the only unbiased view of what stops lose, once they are made. The user of a stream does
+    not see it, save that the stream ends later: what came after the stop is not shown. Where the
+    stop would have ended the reasoning, the full run is the answer.
+
+    Args:
+        checkpoint: Where it would have stopped.
+        channel: There, in the answer or in the reasoning.
+        cut: The answer that the stop leaves.
+        full: The answer of the full run.
+        finish_reason: Of the full run.
+    """
+
+    checkpoint: Checkpoint
+    channel: Channel
+    cut: str
+    full: str
+    finish_reason: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class Completion:
     """What came of a request.
 
@@ -364,6 +387,9 @@ class Completion:
             front.
         uncertified: Why the certificate's promise does not hold for this request, or ``""``: what
             was trusted, or what kept the stream from being cut.
+        audit: What the stop would have lost, where the request was one of the audit share, or in
+            shadow mode, and the policy would have stopped it; else None.
+        audit_share: Probability with which such a stop was audited.
     """
 
     text: str
@@ -379,3 +405,5 @@ class Completion:
     would_stop: Checkpoint | None = None
     hang_up_ends_bill: bool = True
     uncertified: str = ""
+    audit: Audit | None = None
+    audit_share: float = 0.0

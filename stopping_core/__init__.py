@@ -14,6 +14,7 @@ from stopping_core.errors import (
     TransportFailed,
 )
 from stopping_core.faults import is_transient
+from stopping_core.labels import labelled
 from stopping_core.ledger import Ledger
 from stopping_core.policies import Policy
 from stopping_core.protocols import (
@@ -24,6 +25,7 @@ from stopping_core.protocols import (
     Hook,
     Prober,
     Signal,
+    Steer,
 )
 from stopping_core.providers import Provider, find_provider
 from stopping_core.report import report
@@ -43,6 +45,7 @@ from stopping_core.types import (
     Draft,
     Probe,
     Request,
+    Setting,
     Step,
     Usage,
     Verdict,
@@ -76,7 +79,9 @@ __all__ = [
     "Provider",
     "Request",
     "Session",
+    "Setting",
     "Signal",
+    "Steer",
     "Step",
     "StoppingError",
     "TransportFailed",
@@ -86,6 +91,7 @@ __all__ = [
     "astream",
     "find_provider",
     "is_transient",
+    "labelled",
     "report",
     "run",
     "stitch",

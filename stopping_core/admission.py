@@ -33,6 +33,7 @@ class Admission:
         may_cut: Whether nothing has shown yet that keeps the session from cutting.
         uncertified: Why the certificate's promise does not hold, or ``""``: what was trusted, what
             is only watched, what keeps the session from cutting.
+        certificate: Fingerprint of the certificate, or ``""`` where there is none.
 
     Raises:
         NotCertified: The request differs in a way that is not trusted, and the mode is ``active``.
@@ -52,7 +53,9 @@ class Admission:
         self._stopping = stopping
         self._prefill = prefill
         self._certificate = None if stopping.mode == "off" else stopping.certificate
+        self.certificate = ""
         if self._certificate is not None:
+            self.certificate = self._certificate.fingerprint
             self._hold(hang_up_ends_bill)
 
     def take_call(self, call: Call) -> None:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Callable, Generator
 from typing import TYPE_CHECKING, Protocol, TypeAlias, runtime_checkable
 
-from stopping_core.types import Call, Completion, Draft, Probe, Request, Step, Verdict
+from stopping_core.types import Call, Completion, Draft, Probe, Request, Setting, Step, Verdict
 
 if TYPE_CHECKING:
+    from stopping_core.certificates import Certificate
     from stopping_core.ledger import Ledger
 
 Backend: TypeAlias = Callable[[Call], Generator[Step, None, None]]
@@ -81,6 +82,13 @@ class BudgetSchedule(Protocol):
         session caps the grant by the model's limits, and takes a grant that does not exceed one
         that was too small for None.
         """
+
+
+class Steer(Protocol):
+    """Chooses how a request is treated, before anything is sent. A plain function will do."""
+
+    def __call__(self, request: Request, certificate: Certificate, /) -> Setting:
+        """Choose among the levels of the certificate; another risk is a ValueError."""
 
 
 class Hook(Protocol):

@@ -12,14 +12,15 @@ def report(completion: Completion) -> dict[str, Any]:
     """Describe a completion without its text: what integrations put under ``"stopping"``.
 
     Returns:
-        ``mode``, ``reason``, ``complete``, ``verdict``, ``finish_reason``, ``tokens`` (as in
-        :class:`~stopping_core.types.Usage`), ``seconds``, ``attempts`` (the ledger),
-        ``would_stop`` (the checkpoint of a shadow stop, or None), ``audited`` (whether the call
-        went on behind its stop, unseen) and ``note``: what the reader has to know beside the
-        figures, or ``""``.
+        ``request_id``, by which feedback names the request; ``mode``, ``reason``, ``complete``,
+        ``verdict``, ``finish_reason``, ``tokens`` (as in :class:`~stopping_core.types.Usage`),
+        ``seconds``, ``attempts`` (the ledger), ``would_stop`` (the checkpoint of a shadow stop, or
+        None), ``audited`` (whether the call went on behind its stop, unseen) and ``note``: what the
+        reader has to know beside the figures, or ``""``.
     """
     place = completion.would_stop
     return {
+        "request_id": completion.request_id,
         "mode": completion.mode,
         "reason": completion.reason,
         "complete": completion.complete,

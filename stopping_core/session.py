@@ -6,6 +6,7 @@ import random
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Literal
+from uuid import uuid4
 
 from stopping_core.admission import Admission
 from stopping_core.allowance import Allowance
@@ -13,6 +14,7 @@ from stopping_core.answer import Answer, Emission
 from stopping_core.completeness import EndsSentence, broke_off
 from stopping_core.errors import BudgetExhausted
 from stopping_core.faults import is_timeout, was_unsent
+from stopping_core.labels import current_labels
 from stopping_core.ledger import Ledger
 from stopping_core.policies import Policy
 from stopping_core.protocols import CompletenessCheck, Prober
@@ -82,8 +84,12 @@ class Session:
         prober: Prober | None = None,
         draw: Callable[[], float] = random.random,
     ) -> None:
+        if labels := current_labels():
+            request = replace(request, metadata={**labels, **request.metadata})
+        self.stopping = stopping = stopping.steered(request)
         _check_prober(stopping, prober)
-        self.stopping = stopping
+        self._risk = stopping.risk
+        self.request_id = str(request.metadata.get("request_id") or uuid4().hex)
         self._admission = Admission(
             stopping, request, prefill=prefill, hang_up_ends_bill=hang_up_ends_bill
         )
@@ -273,6 +279,9 @@ class Session:
             uncertified=self._admission.uncertified,
             audit=self._audit,
             audit_share=self._audit_share,
+            request_id=self.request_id,
+            risk=self._risk,
+            certificate=self._admission.certificate,
         )
 
     # -- judging

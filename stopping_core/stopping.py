@@ -14,8 +14,8 @@ from stopping_core.errors import MissingPackage
 from stopping_core.policies import LoopGuard, Never, Policy
 from stopping_core.profiles import careful
 from stopping_core.profiles import profile as find_profile
-from stopping_core.protocols import BudgetSchedule, CompletenessCheck, Hook
-from stopping_core.types import Mode
+from stopping_core.protocols import BudgetSchedule, CompletenessCheck, Hook, Steer
+from stopping_core.types import Mode, Request
 
 if TYPE_CHECKING:
     from stopping_core.certificates import Certificate, CertifiedLevel
@@ -77,6 +77,8 @@ class AdaptiveStopping:
         hooks: Told about every finished request.
         certificate: What each request is held against before its first call; see :meth:`load`.
         trust: Kinds of differences from the certificate that are accepted.
+        steer: Chooses the certified level of each request, and its share of audits, in mode
+            ``active``; it needs a certificate.
 
     Raises:
         ValueError: An argument is out of its interval.
@@ -111,6 +113,7 @@ class AdaptiveStopping:
     hooks: tuple[Hook, ...] = ()
     certificate: Certificate | None = None
     trust: tuple[Difference, ...] = ()
+    steer: Steer | None = None
 
     def __post_init__(self) -> None:
         for name in ("policy", "reasoning"):
@@ -138,6 +141,7 @@ class AdaptiveStopping:
             raise ValueError(
                 f"reasoning_tags must be two non-empty strings, got {self.reasoning_tags!r}"
             )
+        _check_steer(self.steer, self.certificate)
         object.__setattr__(self, "trust", tuple(self.trust))
         if unknown := sorted(set(self.trust) - set(get_args(Difference))):
             raise ValueError(f"trust must hold some of {get_args(Difference)}, got {unknown}")
@@ -236,6 +240,34 @@ class AdaptiveStopping:
                 made["reasoning_tags"] = scope.reasoning_tags
         return cls(**{**made, **changes})
 
+    def steered(self, request: Request) -> Self:
+        """Return the settings for one request: as ``steer`` chooses, or these.
+
+        Raises:
+            ValueError: It chose a risk that is not certified.
+        """
+        certificate = self.certificate
+        if self.steer is None or certificate is None or self.mode != "active":
+            return self
+        chosen = self.steer(request, certificate)
+        if chosen.risk is None:
+            return self.replace(mode="shadow")
+        known = [level.risk for level in certificate.levels]
+        if chosen.risk not in known:
+            raise ValueError(f"steer must choose a certified level, one of {known}, got {chosen}")
+        name = "policy" if certificate.scope.channel == "answer" else "reasoning"
+        if isinstance(getattr(self, name), Never):  # nothing is cut in such a call
+            return self.replace(audit=chosen.audit)
+        return self.replace(**{name: certificate.policy(chosen.risk)}, audit=chosen.audit)
+
+    @property
+    def risk(self) -> float | None:
+        """The certified level of the policy, None where there is none."""
+        if self.certificate is None:
+            return None
+        answers = self.certificate.scope.channel == "answer"
+        return self.certificate.risk_of(self.policy if answers else self.reasoning)
+
     def replace(self, **changes: Any) -> Self:
         """Return a copy with fields changed."""
         known = {f.name for f in fields(self)}
@@ -281,6 +313,14 @@ def _check_share(name: str, value: object) -> None:
 def _check_whole(name: str, value: object) -> None:
     if not isinstance(value, int) or value < 1:
         raise ValueError(f"{name} must be a whole number >= 1, got {value!r}")
+
+
+def _check_steer(steer: object, certificate: object) -> None:
+    if steer is None:
+        return
+    _check_callable("steer", steer)
+    if certificate is None:
+        raise ValueError("certificate must be given for steer to choose its levels, got None")
 
 
 def _check_callable(name: str, value: object) -> None:

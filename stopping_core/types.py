@@ -344,6 +344,19 @@ class Attempt:
 
 
 @dataclass(frozen=True, slots=True)
+class Setting:
+    """How one request is treated, within what a certificate allows.
+
+    Args:
+        risk: Certified level whose policy is used; None where nothing is cut, only decided.
+        audit: As of :class:`~stopping_core.AdaptiveStopping`.
+    """
+
+    risk: float | None
+    audit: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class Audit:
     """One request that ran to its end although the policy would have stopped it.
 
@@ -390,6 +403,9 @@ class Completion:
         audit: What the stop would have lost, where the request was one of the audit share, or in
             shadow mode, and the policy would have stopped it; else None.
         audit_share: Probability with which such a stop was audited.
+        request_id: By which later feedback names the request.
+        risk: Certified level of the policy that decided, or None.
+        certificate: Fingerprint of the certificate, or ``""``.
     """
 
     text: str
@@ -407,3 +423,6 @@ class Completion:
     uncertified: str = ""
     audit: Audit | None = None
     audit_share: float = 0.0
+    request_id: str = ""
+    risk: float | None = None
+    certificate: str = ""

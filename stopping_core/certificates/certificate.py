@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Self
@@ -94,6 +95,9 @@ class Certificate:
         natural: Quantiles of the tokens to which the model goes if nothing cuts it, calibrated on
             these runs; None where they were not fitted.
 
+    Attributes:
+        fingerprint: What tells certificates apart: 16 hex digits.
+
     Raises:
         ValueError: What it holds does not go together.
     """
@@ -106,8 +110,12 @@ class Certificate:
     fitted: Origin
     certified: Origin
     natural: LengthModel | None = None
+    fingerprint: str = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
+        said = self.model.fingerprint, self.levels, self.scope, self.certified, self.confidence
+        name = hashlib.sha256(repr(said).encode()).hexdigest()[:16]
+        object.__setattr__(self, "fingerprint", name)
         risks = [level.risk for level in self.levels]
         if not risks or any(high <= low for low, high in pairwise(risks)):
             raise ValueError(f"levels must rise in risk, one or more, got {risks}")
@@ -151,6 +159,18 @@ class Certificate:
                 return level
         known = ", ".join(f"{level.risk:g}" for level in self.levels)
         raise ValueError(f"risk must be at least a certified level, one of {known}, got {risk:g}")
+
+    def risk_of(self, policy: Policy) -> float | None:
+        """Return the level that a policy is certified for, None where it is not of them.
+
+        The least, where several have one threshold.
+        """
+        if not isinstance(policy, LearnedStopping):
+            return None
+        if policy.model is not self.model and policy.model != self.model:
+            return None
+        same = (level for level in self.levels if level.threshold == policy.threshold)
+        return next((level.risk for level in same), None)
 
     def differences(
         self,
@@ -268,7 +288,7 @@ class Certificate:
 
     @classmethod
     def _made(cls, content: Mapping[str, Any]) -> Self:
-        held = members(content, [one.name for one in fields(cls)], "file")
+        held = members(content, [one.name for one in fields(cls) if one.init], "file")
         levels = tuple(
             CertifiedLevel.from_dict(one, f"levels[{place}]")
             for place, one in enumerate(listed(held["levels"], "levels"))

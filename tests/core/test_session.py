@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -367,7 +368,8 @@ async def test_the_async_twin_does_the_same() -> None:
     clock = FakeClock()
     model = ScriptedModel(*texts)
     session = Session(AdaptiveStopping(**settings), Request())
-    assert await arun(session, model.abackend, clock=clock, sleep=clock.asleep) == expected
+    done = await arun(session, model.abackend, clock=clock, sleep=clock.asleep)
+    assert replace(expected, request_id=done.request_id) == done
     broken = ScriptedModel(["Par", ConnectionError("reset")], ["is."])
     session = Session(AdaptiveStopping(), Request())
     done = await arun(session, broken.abackend, clock=clock, sleep=clock.asleep)

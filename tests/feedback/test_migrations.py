@@ -1,0 +1,78 @@
+"""The migrations make what the tables say, at any moment of a kill."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from alembic import command
+from alembic.script import ScriptDirectory
+
+from stopping_core.feedback import Outcome, OutcomeStore
+from stopping_core.feedback.schema import migration_config
+from stopping_core.feedback.tables import METADATA, VERSION_TABLE
+
+
+def test_migrations_make_the_tables(url: str) -> None:
+    """Alembic finds no difference between the tables as declared and as migrated."""
+    with OutcomeStore(url) as store, store._engine.begin() as connection:
+        command.check(migration_config(connection))
+        found = set(sa.inspect(connection).get_table_names())
+    assert {*METADATA.tables, VERSION_TABLE} == found
+
+
+def test_there_is_one_last_version(url: str) -> None:
+    """No two migrations follow the same one."""
+    with OutcomeStore(url) as store, store._engine.begin() as connection:
+        assert 1 == len(ScriptDirectory.from_config(migration_config(connection)).get_heads())
+
+
+def test_back_and_forth(url: str) -> None:
+    """Every migration can be taken back, and made again."""
+    with OutcomeStore(url) as store:
+        with store._engine.begin() as connection:
+            command.downgrade(migration_config(connection), "base")
+            assert [VERSION_TABLE] == sa.inspect(connection).get_table_names()
+        with OutcomeStore(url) as again:
+            again.add([Outcome("1")])
+            assert 1 == len(again.outcomes())
+
+
+def test_opened_again(url: str) -> None:
+    """A database that is up to date is left as it is."""
+    with OutcomeStore(url) as store:
+        store.add([Outcome("1")])
+    with OutcomeStore(url) as store:
+        assert ["1"] == [one.request_id for one in store.outcomes()]
+
+
+def test_a_later_version_is_refused(url: str) -> None:
+    """What a later package has migrated is not touched by an earlier one."""
+    with OutcomeStore(url) as store, store._engine.begin() as connection:
+        connection.execute(sa.text(f"UPDATE {VERSION_TABLE} SET version_num = '9999'"))
+    with pytest.raises(ValueError, match="a later stopping-core has opened it"):
+        OutcomeStore(url)
+
+
+def test_a_broken_migration_leaves_nothing(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tables and version come in one transaction: the next one to open begins anew."""
+    upgrade = command.upgrade
+
+    def broken(*arguments: object) -> None:
+        upgrade(*arguments)  # type: ignore[arg-type]
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(command, "upgrade", broken)
+    with pytest.raises(KeyboardInterrupt):
+        OutcomeStore(url)
+    monkeypatch.undo()
+    with OutcomeStore(url) as store:
+        assert [] == store.outcomes()
+
+
+def test_the_folder_may_have_any_name(tmp_path: Path) -> None:
+    """A path is no template: a per cent sign in it is one."""
+    path = tmp_path / "100% mine" / "stopping.db"
+    OutcomeStore(f"sqlite:///{path}").close()
+    assert path.exists()

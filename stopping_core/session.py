@@ -12,7 +12,7 @@ from stopping_core.admission import Admission
 from stopping_core.allowance import Allowance
 from stopping_core.answer import Answer, Emission
 from stopping_core.completeness import EndsSentence, broke_off
-from stopping_core.errors import BudgetExhausted
+from stopping_core.errors import BudgetExhausted, NotCertified
 from stopping_core.faults import is_timeout, was_unsent
 from stopping_core.labels import current_labels
 from stopping_core.ledger import Ledger
@@ -86,13 +86,19 @@ class Session:
     ) -> None:
         if labels := current_labels():
             request = replace(request, metadata={**labels, **request.metadata})
-        self.stopping = stopping = stopping.steered(request)
-        _check_prober(stopping, prober)
-        self._risk = stopping.risk
         self.request_id = str(request.metadata.get("request_id") or uuid4().hex)
-        self._admission = Admission(
-            stopping, request, prefill=prefill, hang_up_ends_bill=hang_up_ends_bill
-        )
+        stopping = stopping.steered(_named(request, self.request_id))
+        _check_prober(stopping, prober)
+        how = {"prefill": prefill, "hang_up_ends_bill": hang_up_ends_bill}
+        try:
+            self._admission = Admission(stopping, request, **how)
+        except NotCertified:
+            if stopping.otherwise == "refuse":
+                raise
+            stopping = stopping.replace(mode="shadow")
+            self._admission = Admission(stopping, request, **how)
+        self.stopping = stopping
+        self._risk = stopping.risk
         self.request = request = self._admission.request
         self.ledger = Ledger()
         self.done = False
@@ -482,6 +488,11 @@ class Session:
 
     def _elapsed(self, now: float) -> float:
         return now - self._start if self._start is not None else 0.0
+
+
+def _named(request: Request, request_id: str) -> Request:
+    """The request as a steer sees it, with its name."""
+    return replace(request, metadata={**request.metadata, "request_id": request_id})
 
 
 def _check_prober(stopping: AdaptiveStopping, prober: Prober | None) -> None:

@@ -77,6 +77,9 @@ class AdaptiveStopping:
         hooks: Told about every finished request.
         certificate: What each request is held against before its first call; see :meth:`load`.
         trust: Kinds of differences from the certificate that are accepted.
+        otherwise: What becomes of a request that the certificate does not hold for, in mode
+            ``active``: ``refuse`` it with NotCertified, or answer it in ``shadow``, as after a
+            model was swapped.
         steer: Chooses the certified level of each request, and its share of audits, in mode
             ``active``; it needs a certificate.
 
@@ -113,6 +116,7 @@ class AdaptiveStopping:
     hooks: tuple[Hook, ...] = ()
     certificate: Certificate | None = None
     trust: tuple[Difference, ...] = ()
+    otherwise: Literal["refuse", "shadow"] = "refuse"
     steer: Steer | None = None
 
     def __post_init__(self) -> None:
@@ -135,8 +139,8 @@ class AdaptiveStopping:
         _check_share("audit", self.audit)
         if self.mode not in get_args(Mode):
             raise ValueError(f"mode must be one of {get_args(Mode)}, got {self.mode!r}")
-        if self.on_exhausted not in ("return", "raise"):
-            raise ValueError(f"on_exhausted must be 'return' or 'raise', got {self.on_exhausted!r}")
+        _check_choice("on_exhausted", self.on_exhausted, ("return", "raise"))
+        _check_choice("otherwise", self.otherwise, ("refuse", "shadow"))
         if len(self.reasoning_tags) != 2 or not all(self.reasoning_tags):
             raise ValueError(
                 f"reasoning_tags must be two non-empty strings, got {self.reasoning_tags!r}"
@@ -250,15 +254,17 @@ class AdaptiveStopping:
         if self.steer is None or certificate is None or self.mode != "active":
             return self
         chosen = self.steer(request, certificate)
-        if chosen.risk is None:
-            return self.replace(mode="shadow")
         known = [level.risk for level in certificate.levels]
         if chosen.risk not in known:
             raise ValueError(f"steer must choose a certified level, one of {known}, got {chosen}")
         name = "policy" if certificate.scope.channel == "answer" else "reasoning"
-        if isinstance(getattr(self, name), Never):  # nothing is cut in such a call
-            return self.replace(audit=chosen.audit)
-        return self.replace(**{name: certificate.policy(chosen.risk)}, audit=chosen.audit)
+        changes: dict[str, Any] = {
+            "audit": chosen.audit,
+            "mode": "active" if chosen.cut else "shadow",
+        }
+        if not isinstance(getattr(self, name), Never):  # else nothing is cut in such a call
+            changes[name] = certificate.policy(chosen.risk)
+        return self.replace(**changes)
 
     @property
     def risk(self) -> float | None:
@@ -303,6 +309,11 @@ def _check_policy(name: str, value: object, probe: object) -> None:
         raise TypeError(f"{name} must be a Policy, got {value!r}")
     if not isinstance(probe, str) or (not probe and "probes" in value.needs()):
         raise ValueError(f"probe must be the words that ask, for {name}={value!r}, got {probe!r}")
+
+
+def _check_choice(name: str, value: object, known: tuple[str, str]) -> None:
+    if value not in known:
+        raise ValueError(f"{name} must be {known[0]!r} or {known[1]!r}, got {value!r}")
 
 
 def _check_share(name: str, value: object) -> None:

@@ -348,11 +348,13 @@ class Setting:
     """How one request is treated, within what a certificate allows.
 
     Args:
-        risk: Certified level whose policy is used; None where nothing is cut, only decided.
+        risk: Certified level whose policy decides.
+        cut: Whether its stops are made; else they are only noted, as in mode ``shadow``.
         audit: As of :class:`~stopping_core.AdaptiveStopping`.
     """
 
-    risk: float | None
+    risk: float
+    cut: bool = True
     audit: float = 0.0
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from stopping_core import AdaptiveStopping, Request, Session, Setting, run
+from stopping_core import AdaptiveStopping, NotCertified, Request, Session, Setting, run
 from stopping_core.certificates import Certificate
 from stopping_core.policies import Never
 from stopping_core.policies.learned import LearnedStopping
@@ -39,11 +40,11 @@ def test_the_level_is_that_of_the_setting(path: Path, risk: float, expected: flo
     assert (risk, Certificate.load(path).fingerprint) == (done.risk, done.certificate)
 
 
-def test_without_a_level_nothing_is_cut(path: Path) -> None:
-    """It is only decided."""
-    session = Session(steering(path, Setting(None)), ASKED)
+def test_without_a_cut_it_is_only_decided(path: Path) -> None:
+    """By the policy of the level, as in shadow mode."""
+    session = Session(steering(path, Setting(0.05, cut=False)), ASKED)
     done = run(session, ScriptedModel([" It", " is", " Paris", ".", " And", " more", "."]).backend)
-    assert ("shadow", " It is Paris. And more.") == (done.mode, done.text)
+    assert ("shadow", " It is Paris. And more.", 0.05) == (done.mode, done.text, done.risk)
     assert done.would_stop is not None
 
 
@@ -69,7 +70,9 @@ def test_it_is_asked_with_what_is_known_of_the_request(path: Path) -> None:
     Session(stopping, ASKED)
     Session(stopping.replace(mode="shadow"), ASKED)
     Session(stopping.replace(mode="off"), ASKED)
-    assert [ASKED] == asked
+    (seen,) = asked
+    assert seen.metadata["request_id"]
+    assert ASKED == replace(seen, metadata={})
 
 
 def test_a_call_that_is_never_cut_stays_so(path: Path) -> None:
@@ -78,3 +81,18 @@ def test_a_call_that_is_never_cut_stays_so(path: Path) -> None:
     session = Session(uncut, ASKED)
     assert isinstance(session.stopping.policy, Never)
     assert None is session.completion.risk
+
+
+def test_a_swapped_model_is_answered_in_shadow_where_that_is_wished(path: Path) -> None:
+    """Nothing is cut, and it is told; by default it is refused."""
+    swapped = replace(ASKED, model="small-2")
+    stopping = AdaptiveStopping.load(path, risk=0.05)
+    with pytest.raises(NotCertified, match="the model is 'small-2'"):
+        Session(stopping, swapped)
+    session = Session(stopping.replace(otherwise="shadow"), swapped)
+    done = run(session, ScriptedModel([" It", " is", " Paris", ".", " And", " more", "."]).backend)
+    assert ("shadow", " It is Paris. And more.") == (done.mode, done.text)
+    assert "the model is 'small-2'" in done.uncertified
+    assert "active" == Session(stopping.replace(otherwise="shadow"), ASKED).stopping.mode
+    with pytest.raises(ValueError, match="otherwise must be 'refuse' or 'shadow', got 'cut'"):
+        stopping.replace(otherwise="cut")

@@ -34,6 +34,9 @@ class Agrees(Policy):
     def needs(self) -> frozenset[Need]:
         return frozenset({"probes"})
 
+    def __repr__(self) -> str:
+        return f"Agrees({self.word!r})"
+
 
 class Prober:
     """Answers with the number of the sentence, and remembers where it was asked."""

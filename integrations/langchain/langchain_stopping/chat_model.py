@@ -165,7 +165,7 @@ class AdaptiveChatModel(DelegatingChatModel):
     def _get_llm_string(self, stop: list[str] | None = None, **kwargs: Any) -> str:
         """The cache's key: the inner model's, and all that makes our answer another than its."""
         try:
-            stopping = pickle.dumps(self.stopping.replace(hooks=()))
+            stopping = pickle.dumps(self.stopping.replace(hooks=(), steer=None))
         except (AttributeError, TypeError, pickle.PicklingError):  # a lambda, a lock
             stopping = self._key_of_stopping().encode()
         ours = repr((self.provider, self.resample_kwargs, self.cut_with_tools))

@@ -1,7 +1,20 @@
-"""Which certified level a request gets: by user, by load, by what was learned from feedback."""
+"""Which certified level a request gets: by user, load and feedback, and by what it has lost."""
 
 from stopping_core.steering.bandit import LevelBandit
+from stopping_core.steering.losses import GoldLoss, JudgedLoss
 from stopping_core.steering.pacer import Objective, Pacer, Smoothed
+from stopping_core.steering.pilot import Pilot
 from stopping_core.steering.satisfaction import Satisfaction
+from stopping_core.steering.tickets import Tickets
 
-__all__ = ["LevelBandit", "Objective", "Pacer", "Satisfaction", "Smoothed"]
+__all__ = [
+    "GoldLoss",
+    "JudgedLoss",
+    "LevelBandit",
+    "Objective",
+    "Pacer",
+    "Pilot",
+    "Satisfaction",
+    "Smoothed",
+    "Tickets",
+]

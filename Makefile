@@ -30,7 +30,7 @@ COMPAT := requirements-compat.txt $(addsuffix /pyproject.toml,$(PROJECTS))
 COMPAT_TESTS := tests/core tests/traces tests/baselines tests/cli/test_record.py tests/cli/test_bench.py tests/faults tests/after_cut tests/integration_langchain tests/integration_llama_index tests/integration_transformers
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test compat compat-oldest compat-newest bench bench-cut bench-replay bench-evidence bench-learned testbed lint wheels clean
+.PHONY: help demo test compat compat-oldest compat-newest bench bench-cut bench-replay bench-evidence bench-testbed bench-learned testbed lint wheels clean
 
 help:
 	@echo "make demo    answers questions with and without stopping, from an embedded model"
@@ -39,6 +39,7 @@ help:
 	@echo "make bench   measures what stopping costs per token, and what it lets through"
 	@echo "make testbed         trains the small model that reasons, up to 40 minutes"
 	@echo "make bench-evidence  records runs and compares all policies on them; hours, and resumable: DATA=squad.json"
+	@echo "make bench-testbed   the part of it that concerns the testbed; under two hours"
 	@echo "make bench-learned   what the learned rule, its budgets and its certificates are worth; likewise"
 	@echo "make lint    checks style, types and the direction of imports"
 	@echo "make wheels  builds the four packages into build/wheels"
@@ -75,20 +76,31 @@ build/synthetic-testbed/testbed.json: | $(VENV)/.dev
 	$(BIN)/python -m benchmarks.testbed.train --out build/synthetic-testbed
 
 # Every figure of docs/evidence: the runs of the embedded model on the questions of a SQuAD v1.1 file
-# and those of the testbed, then the table of all policies. What is recorded is not recorded again.
-bench-evidence: $(VENV)/.dev build/synthetic-testbed/testbed.json
+# and those of the testbed, then the tables of all policies. What is recorded is not recorded again.
+bench-evidence: $(VENV)/.dev
 	@test -n "$(DATA)" || { echo "Name a SQuAD v1.1 file: make bench-evidence DATA=squad.json"; exit 2; }
 	for template in plain explain raw prefill; do \
 		$(RECORD) "$(DATA)" --template $$template --limit $(QUESTIONS) \
 			--out $(EVIDENCE)/squad-$$template.parquet || exit; \
 	done
+	mkdir -p docs/evidence
+	$(BIN)/stopping bench $(addprefix $(EVIDENCE)/squad-,$(addsuffix .parquet,plain explain raw prefill)) \
+		--out $(EVIDENCE)/bench
+	cp $(EVIDENCE)/bench/table.md $(EVIDENCE)/bench/frontier.png docs/evidence/
+	$(MAKE) --no-print-directory bench-testbed
+
+# What concerns the testbed alone: how it reasons, all policies on it, and certified ends of its reasoning.
+bench-testbed: $(VENV)/.dev build/synthetic-testbed/testbed.json
 	$(BIN)/stopping record build/synthetic-testbed/questions.jsonl $(TESTBED) --probe-every 1 \
 		--out $(EVIDENCE)/testbed.parquet
 	$(BIN)/stopping record build/synthetic-testbed/sampled.jsonl $(TESTBED) --probe-every 8 \
 		--samples 16 --temperature 0.8 --out $(EVIDENCE)/testbed-sampled.parquet
 	$(BIN)/python -m benchmarks.testbed.measure $(EVIDENCE)/testbed.parquet
-	$(BIN)/stopping bench $(EVIDENCE)/*.parquet --out $(EVIDENCE)/bench
-	mkdir -p docs/evidence && cp $(EVIDENCE)/bench/table.md $(EVIDENCE)/bench/frontier.png docs/evidence/
+	$(BIN)/stopping bench $(EVIDENCE)/testbed.parquet $(EVIDENCE)/testbed-sampled.parquet \
+		--out $(EVIDENCE)/bench-testbed
+	cp $(EVIDENCE)/bench-testbed/table.md docs/evidence/testbed.md
+	cp $(EVIDENCE)/bench-testbed/frontier.png docs/evidence/testbed.png
+	$(BIN)/python -m benchmarks.testbed.live $(EVIDENCE)/testbed.parquet --out docs/evidence/reasoning.md
 
 # Other ways to learn, learned budgets, and certificates on runs they were not made for: another
 # template, the weights rounded to another format, questions of another kind.

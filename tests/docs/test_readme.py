@@ -10,7 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from stopping_core.feedback import OutcomeStore, OutcomeWriter
+from stopping_core.steering import Pilot
 from stopping_core.traces import Cuts
+from tests.calibration.certified import made_certificate
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text("utf-8")
@@ -34,7 +37,7 @@ def test_what_it_shows_without_output_runs(tmp_path: Path, monkeypatch: pytest.M
     """Settings and traces as they stand; what is left open is tried by the certificates' tests."""
     found = re.findall(r"```python\n(.*?)```\n\n(```)?", README, re.DOTALL)
     blocks = [code for code, output in found if not output]
-    settings, traces, certified = (compile(code, "README.md", "exec") for code in blocks)
+    settings, traces, certified, steered = (compile(code, "README.md", "exec") for code in blocks)
     shutil.copy(ROOT / "tests" / "data" / "trace.parquet", tmp_path / "runs.parquet")
     monkeypatch.chdir(tmp_path)
     names: dict[str, object] = {}
@@ -45,6 +48,16 @@ def test_what_it_shows_without_output_runs(tmp_path: Path, monkeypatch: pytest.M
     assert {"AdaptiveStopping", "AdaptiveChatModel", "adaptive_llm", "generate"} <= {
         *certified.co_names
     }
+    made_certificate().write(tmp_path / "certificate.json")
+    names = {"request_id": "17"}
+    exec(steered, names)
+    writer, pilot = names["writer"], names["pilot"]
+    assert isinstance(writer, OutcomeWriter)
+    assert isinstance(pilot, Pilot)
+    assert writer.flush(10)
+    writer.close()
+    assert 0.05 == pilot.open_risk
+    assert [1.0] == [one.value for one in OutcomeStore("sqlite:///stopping.db").feedback_of("17")]
 
 
 def test_the_files_and_commands_it_names_exist() -> None:

@@ -15,6 +15,7 @@ from stopping_core.certificates import Certificate
 from stopping_core.costs import CostRegime
 from stopping_core.monitoring import Monitor, Observation, Outcome
 from stopping_core.plain_data import members
+from stopping_core.policies.learned import LearnedStopping
 from stopping_core.steering.bandit import LevelBandit, name_of
 from stopping_core.steering.pacer import Pacer, Smoothed
 from stopping_core.steering.satisfaction import Satisfaction
@@ -314,8 +315,7 @@ class Pilot:
             self._counts["unseen"] += 1
             return None
         audit, active = completion.audit, completion.mode == "active"
-        reason = self.certificate.policy(setting.risk).reason
-        made = any(one.reason == reason for one in attempts)
+        made = any(one.reason == LearnedStopping.reason for one in attempts)
         stops = audit is not None or (made if active else completion.would_stop is not None)
         if not stops:
             return Outcome(level=setting.risk, would_stop=False)

@@ -151,10 +151,15 @@ class Admission:
         if not hang_up_ends_bill and stopping.attempts > 1:
             limit = cap(stopping.up_front(request, Ledger()), request, Ledger())
             first = first if limit is None else min(first, limit)
-        if not self._prefill and first < tokens:
+        if first < tokens and not self._prefill:
             return (
                 f"the first of several calls grants {first} tokens, of budget and up_front the "
                 f"lesser, to a model that does not continue a prefix"
+            )
+        if first < tokens and self._ends_reasoning:
+            return (
+                f"the first of several calls grants {first} tokens, of budget and up_front the "
+                f"lesser, and reasoning that fills them would be closed anywhere"
             )
         return ""
 

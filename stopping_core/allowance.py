@@ -20,6 +20,7 @@ class Allowance:
         stopping: The limits.
         ledger: What was used; the session keeps it up to date.
         hang_up_ends_bill: As in :class:`~stopping_core.session.Session`.
+        audited: Whether calls go on behind a stop: then nothing is kept small.
 
     Attributes:
         grant: Output tokens that the answer may have by the end of the call, None before the first
@@ -29,13 +30,19 @@ class Allowance:
     """
 
     def __init__(
-        self, stopping: AdaptiveStopping, ledger: Ledger, *, hang_up_ends_bill: bool
+        self,
+        stopping: AdaptiveStopping,
+        ledger: Ledger,
+        *,
+        hang_up_ends_bill: bool,
+        audited: bool = False,
     ) -> None:
         self.grant: int | None = None
         self.room: int | None = None
         self._stopping = stopping
         self._ledger = ledger
         self._hang_up_ends_bill = hang_up_ends_bill
+        self._audited = audited
         self._active = stopping.mode == "active"
         self._own: list[int] = []  # what the budget alone had granted, call by call
 
@@ -54,7 +61,7 @@ class Allowance:
             return False
         self._own.append(grant)
         last = len(self._ledger) == self._stopping.attempts - 1
-        if not self._hang_up_ends_bill and not last:
+        if not self._hang_up_ends_bill and not last and not self._audited:
             limit = self._capped(self._stopping.up_front, request, self._ledger)
             if limit is not None:
                 grant = min(grant, limit)

@@ -23,6 +23,8 @@ from stopping_core.types import (
     Step,
 )
 
+_LONGER = 16  # times the limit of a probe: what an audit asks for an early answer that it has cut
+
 
 class Emission(NamedTuple):
     """What a step gives the user: settled answer text, reasoning, and whether to hang up now."""
@@ -116,6 +118,7 @@ class Answer:
         self.decision = CONTINUE
         self.thought_tokens = self.probed = self.reread = 0
         self.overran = False
+        self._early, self._tail, self._said = None, [], []
         self._earlier = self.reasoning
         self._splitter = ChannelSplitter(self._stopping.reasoning_tags, begun=bool(call.prefix))
         self._reasoner = self._new_engine("reasoning")
@@ -138,7 +141,8 @@ class Answer:
 
     def drain(self, seconds: float) -> Emission:
         """Take what was held back between tags or as a repetition, when a call ends."""
-        if self._stopping.mode != "active" or (self._engine.decision.stop and not self.overran):
+        stopped = self._engine.decision.stop or self._reasoner.decision.stop
+        if self._stopping.mode != "active" or (stopped and not self.overran):
             return Emission()
         emission = self._take(self._splitter.flush(), seconds)
         if self._stitcher is not None:
@@ -184,6 +188,7 @@ class Answer:
         """Drop everything."""
         self._engine = self._new_engine("answer")
         self._received, self._thoughts = [], []
+        self.would_stop = None
 
     def _new_engine(self, channel: Channel) -> Engine:
         stopping = self._stopping
@@ -204,17 +209,17 @@ class Answer:
         thoughts = self._earlier + self._reasoner.text
         return self._probe(self._message(thoughts, self._engine.text), one_line=True)
 
-    def _probe_reasoning(self, checkpoint: Checkpoint) -> Probe:
+    def _probe_reasoning(self, checkpoint: Checkpoint, limit: int | None = None) -> Probe:
         engine, (opening, closing) = self._reasoner, self._stopping.reasoning_tags
         thoughts = self._earlier + engine.text + engine.line_break(checkpoint.boundary)
-        probe = self._probe(f"{opening}{thoughts}", one_line=False)
+        probe = self._probe(f"{opening}{thoughts}", one_line=False, limit=limit)
         begun = self._stopping.probe.partition(closing)[2].lstrip()
         return replace(probe, text=begun + probe.text)
 
-    def _probe(self, written: str, *, one_line: bool) -> Probe:
+    def _probe(self, written: str, *, one_line: bool, limit: int | None = None) -> Probe:
         if self._prober is None:
             raise RuntimeError("a policy asked for a probe where there is no prober")
-        most = self._stopping.probe_tokens
+        most = limit or self._stopping.probe_tokens
         probe = self._prober(written, self._stopping.probe, max_tokens=most, one_line=one_line)
         self.probed += probe.tokens
         self.reread += probe.reread
@@ -246,6 +251,8 @@ class Answer:
             if step.channel == "reasoning":
                 engine = self._reasoner
                 self.thought_tokens += step.tokens
+                if self._engine.decision.stop:  # behind an answer that nobody sees the rest of
+                    continue
                 if engine.decision.stop:  # noted before, for an audit
                     thoughts.append(step.text)
                     continue
@@ -290,9 +297,20 @@ class Answer:
         if place is None or self._early is not None or self._prober is None:
             return
         closes = self._stopping.reasoning_tags[1] in self._stopping.probe
+        limit = self._stopping.probe_tokens
         if probe is None and closes:
             probe = self._probe_reasoning(place)
-        self._early = None if probe is None else probe.text
+        if probe is not None and probe.tokens >= limit and closes:
+            limit *= _LONGER
+            probe = self._probe_reasoning(place, limit)  # as a call of its own would answer
+        self._early = None if probe is None or probe.tokens >= limit else probe.text
+
+    def fall_back(self, seconds: float) -> str:
+        """Give the early answer where an audit of the reasoning breaks off before its own."""
+        early, self._early = self._early, None
+        if early is None or self._engine.text or self._engine.held:
+            return ""
+        return self._engine.feed(Step(early, tokens=0), seconds)
 
     def _bought(self, probe: Probe | None, seconds: float) -> Iterator[str]:
         """The answer of the probe that ended the reasoning: it need not be asked for anew.

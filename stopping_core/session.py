@@ -11,12 +11,12 @@ from uuid import uuid4
 from stopping_core.admission import Admission
 from stopping_core.allowance import Allowance
 from stopping_core.answer import Answer, Emission
-from stopping_core.completeness import EndsSentence, broke_off
+from stopping_core.completeness import EndsSentence, broke_off, is_truncated
 from stopping_core.errors import BudgetExhausted, NotCertified
 from stopping_core.faults import is_timeout, was_unsent
 from stopping_core.labels import current_labels
 from stopping_core.ledger import Ledger
-from stopping_core.policies import Policy
+from stopping_core.policies import LoopGuard, Never, Policy
 from stopping_core.protocols import CompletenessCheck, Prober
 from stopping_core.signals import find_loop
 from stopping_core.stopping import AdaptiveStopping
@@ -88,7 +88,7 @@ class Session:
             request = replace(request, metadata={**labels, **request.metadata})
         self.request_id = str(request.metadata.get("request_id") or uuid4().hex)
         stopping = stopping.steered(_named(request, self.request_id))
-        _check_prober(stopping, prober)
+        check_prober(stopping, prober)
         how = {"prefill": prefill, "hang_up_ends_bill": hang_up_ends_bill}
         try:
             self._admission = Admission(stopping, request, **how)
@@ -109,14 +109,20 @@ class Session:
         self._active = stopping.mode == "active"
         self._audit: Audit | None = None
         self._audit_share = {"active": stopping.audit, "shadow": 1.0}.get(stopping.mode, 0.0)
-        self._allowance = Allowance(stopping, self.ledger, hang_up_ends_bill=hang_up_ends_bill)
+        if not _can_audit(stopping, prober):
+            self._audit_share = 0.0
+        audited = self._active and self._audit_share > 0 and draw() < self._audit_share
+        self._audit_failed = False
+        self._allowance = Allowance(
+            stopping, self.ledger, hang_up_ends_bill=hang_up_ends_bill, audited=audited
+        )
         self._answer = Answer(
             stopping,
             request,
             {"answer": self._confirm, "reasoning": self._confirm_thought},
             prefill=prefill,
             prober=prober,
-            audited=self._active and stopping.audit > 0 and draw() < stopping.audit,
+            audited=audited,
         )
         self._start: float | None = None
         self._plan: CallKind = "first"
@@ -134,6 +140,7 @@ class Session:
         self._shown = False
         self._fallback: Draft | None = None
         self._opening = ""  # of the answer, put in behind reasoning that was ended
+        self._why_closed = ""
 
     # -- what the driver calls
 
@@ -176,11 +183,12 @@ class Session:
         seconds = self._elapsed(now)
         emission = self._answer.feed(step, seconds)
         if self._active and not emission.stop and not self._ended:
-            reason = self._allowance.passed(self._tokens, seconds)
+            reason = self._allowance.passed(self._tokens + self._answer.probed, seconds)
             if reason and self._answer.overran:
                 self._broken = True
-                emission = emission._replace(stop=True)
-            elif reason:
+                early = self._answer.fall_back(seconds)
+                emission = emission._replace(text=emission.text + early, stop=True)
+            if reason and not self._answer.decision.stop:
                 self._answer.decision = Decision(True, reason, forced=True)
                 emission = emission._replace(stop=True)
         self._note_shown(emission)
@@ -190,8 +198,7 @@ class Session:
         """Take the end of the current call, the model's or ours; judge the draft, plan the next."""
         emission = self._drain(now)
         draft = self._draft()
-        if not self._broken:
-            self._audit = self._answer.audit(self._finish_reason) or self._audit
+        self._note_audit()
         self._verdict = self._judge(draft)
         hung_up = draft.finish_reason == "cut" and (self._broken or not self._answer.overran)
         self._record(now, draft, hung_up=hung_up)
@@ -275,7 +282,7 @@ class Session:
             complete=self._verdict.complete,
             verdict=self._verdict,
             finish_reason=draft.finish_reason,
-            reason=draft.decision.reason,
+            reason=draft.decision.reason or self._why_closed,
             usage=self.ledger.usage(),
             attempts=tuple(self.ledger.attempts),
             seconds=self.ledger.seconds,
@@ -283,8 +290,9 @@ class Session:
             would_stop=self.would_stop,
             hang_up_ends_bill=self._hang_up_ends_bill,
             uncertified=self._admission.uncertified,
-            audit=self._audit,
+            audit=self._audit_with(draft),
             audit_share=self._audit_share,
+            audit_failed=self._audit_failed,
             request_id=self.request_id,
             risk=self._risk,
             certificate=self._admission.certificate,
@@ -344,6 +352,26 @@ class Session:
         asked = self._call.kind == "continue" and not self._prefill
         ended = not draft.decision.stop
         return self._active and asked and ended and draft.text.strip() == self._call.prefix.strip()
+
+    def _note_audit(self) -> None:
+        """Take what an audit of the call that ends has shown, if it has."""
+        certificate = self.stopping.certificate
+        audit = None if self._broken else self._answer.audit(self._finish_reason)
+        if audit is not None and certificate is not None and is_truncated(audit.finish_reason):
+            granted = self._allowance.grant
+            if granted is not None and granted < certificate.scope.max_tokens:
+                audit = None  # a certified run would have had more
+        if audit is not None:
+            self._audit = audit
+        elif self._answer.overran:
+            self._audit_failed = True
+
+    def _audit_with(self, draft: Draft) -> Audit | None:
+        """The audit; of reasoning that went on, with the answer that came in the end."""
+        audit = self._audit
+        if audit is None or audit.channel == "answer" or not self._active:
+            return audit
+        return replace(audit, full=draft.text, finish_reason=draft.finish_reason)
 
     # -- booking and planning
 
@@ -425,6 +453,7 @@ class Session:
             self._answer.keep(kept, tokens=max(0, spent))
         self._plan = kind
         if kind == "close_reasoning":
+            self._why_closed = draft.decision.reason
             self._opening = self._closing_words().partition(self.stopping.reasoning_tags[1])[2]
             self._opening = self._opening.lstrip()
             self._answer.open(self._opening)
@@ -432,7 +461,7 @@ class Session:
     def _closing_words(self) -> str:
         """What closes reasoning that was ended, and leads to the answer."""
         words, closing = self.stopping.probe, self.stopping.reasoning_tags[1]
-        return words if closing in words else f"{closing}\n\n"
+        return words if self._prefill and closing in words else f"{closing}\n\n"
 
     def _kept(self, kind: CallKind, draft: Draft) -> int:
         """How many characters of the draft the next call goes on from."""
@@ -490,18 +519,30 @@ class Session:
         return now - self._start if self._start is not None else 0.0
 
 
+def _can_audit(stopping: AdaptiveStopping, prober: Prober | None) -> bool:
+    """Whether every stop that is not forced can be audited; of reasoning only by asking."""
+    if isinstance(stopping.reasoning, Never | LoopGuard):
+        return True
+    return prober is not None and stopping.reasoning_tags[1] in stopping.probe
+
+
 def _named(request: Request, request_id: str) -> Request:
     """The request as a steer sees it, with its name."""
     return replace(request, metadata={**request.metadata, "request_id": request_id})
 
 
-def _check_prober(stopping: AdaptiveStopping, prober: Prober | None) -> None:
+def check_prober(stopping: AdaptiveStopping, prober: Prober | None) -> None:
+    """Refuse policies that probe where there is no prober.
+
+    Raises:
+        ValueError: Names the policy.
+    """
     for name in ("policy", "reasoning"):
         policy: Policy = getattr(stopping, name)
         if prober is None and stopping.mode != "off" and "probes" in policy.needs():
             raise ValueError(
                 f"{name} must not need probes where the model cannot be asked in the middle of a "
-                f"call, got {policy!r}"
+                f"call, as a local one can that generates a single answer, got {policy!r}"
             )
 
 

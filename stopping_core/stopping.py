@@ -137,6 +137,11 @@ class AdaptiveStopping:
         if len(self.backoff) != 2 or not 0 <= self.backoff[0] <= self.backoff[1] < math.inf:
             raise ValueError(f"backoff must hold 0 <= first <= largest < inf, got {self.backoff}")
         _check_share("audit", self.audit)
+        if "probes" in self.reasoning.needs() and self.reasoning_tags[1] not in self.probe:
+            raise ValueError(
+                f"probe must hold the tag that closes the reasoning, {self.reasoning_tags[1]!r}, "
+                f"for reasoning={self.reasoning!r}, got {self.probe!r}"
+            )
         if self.mode not in get_args(Mode):
             raise ValueError(f"mode must be one of {get_args(Mode)}, got {self.mode!r}")
         _check_choice("on_exhausted", self.on_exhausted, ("return", "raise"))
@@ -239,7 +244,7 @@ class AdaptiveStopping:
             made |= {"policy": policy, "reasoning": Never()}
         else:
             made |= {"policy": Never(), "reasoning": policy, "probe": scope.template.probe}
-            made["probe_tokens"] = scope.probe_tokens
+            made |= {"probe_tokens": scope.probe_tokens, "up_front": made["budget"]}
             if scope.reasoning_tags is not None:
                 made["reasoning_tags"] = scope.reasoning_tags
         return cls(**{**made, **changes})

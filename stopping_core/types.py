@@ -391,7 +391,7 @@ class Completion:
         complete: Whether the completeness check passed. True where none was asked for.
         verdict: The last verdict.
         finish_reason: As in :class:`Draft`.
-        reason: Why the policy stopped it, or ``""`` where it did not.
+        reason: Why the policy stopped it, or ended its reasoning; ``""`` where it did neither.
         usage: The sum of the ledger.
         attempts: The ledger.
         seconds: From the first call to the end.
@@ -404,7 +404,8 @@ class Completion:
             was trusted, or what kept the stream from being cut.
         audit: What the stop would have lost, where the request was one of the audit share, or in
             shadow mode, and the policy would have stopped it; else None.
-        audit_share: Probability with which such a stop was audited.
+        audit_share: Probability with which such a stop is audited; 0 where none can be.
+        audit_failed: Whether it was to be audited, and what would have come is not known.
         request_id: By which later feedback names the request.
         risk: Certified level of the policy that decided, or None.
         certificate: Fingerprint of the certificate, or ``""``.
@@ -425,6 +426,7 @@ class Completion:
     uncertified: str = ""
     audit: Audit | None = None
     audit_share: float = 0.0
+    audit_failed: bool = False
     request_id: str = ""
     risk: float | None = None
     certificate: str = ""

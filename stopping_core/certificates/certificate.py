@@ -205,14 +205,14 @@ class Certificate:
             found["model"] = (
                 f"weights, quantisation or engine of {request.model!r} are others: their "
                 f"fingerprint is {request.model_fingerprint}, certified is "
-                f"{scope.model_fingerprint}"
+                f"{scope.model_fingerprint}; or another version has recorded the runs"
             )
         if changed := other_sampling(request.sampling, scope.temperature):
             found["sampling"] = changed
         if scope.read(request) is None:
             found["template"] = (
                 f"what is sent is not what the template {scope.template.name!r} "
-                f"({scope.template.fingerprint}) makes of a question"
+                f"({scope.template.fingerprint}) makes of a question: load_template(...).messages()"
             )
             if request.beside:
                 found["template"] += f": there is more beside it, {', '.join(request.beside)}"

@@ -12,7 +12,8 @@ class GoldLoss:
     """1 where the full answer is right and the cut one is not, by gold answers that are known.
 
     It is the loss that certificates are about. Gold answers of a part of the traffic will do, such
-    as of test questions that run along, as long as the rest is drawn as that part is.
+    as of test questions that run along, as long as the rest is drawn as that part is: requests
+    without are left out of the tests.
 
     Args:
         grader: Name in ``stopping_core.metrics.GRADERS``, as the certificate has it.
@@ -30,6 +31,10 @@ class GoldLoss:
             raise ValueError(f"grader must be one of {sorted(GRADERS)}, got {grader!r}")
         self._grade = GRADERS[grader]
         self._gold = gold if gold is not None else _in_metadata
+
+    def knows(self, request: Request) -> bool:
+        """Whether a gold answer of the request is known."""
+        return bool(self._gold(request))
 
     def __call__(self, request: Request, audit: Audit) -> float | None:
         """Return the loss, None where no gold answer is known."""

@@ -9,7 +9,7 @@ import time
 from collections import Counter, OrderedDict, deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn, Self
 
 from stopping_core.certificates import Certificate
 from stopping_core.costs import CostRegime
@@ -28,6 +28,7 @@ _log = logging.getLogger(__name__)
 _FIELDS = ("user", "tenant", "use_case")
 _REMEMBERED = 100_000  # answers that feedback may still come to
 _KEPT = 100  # changes that are remembered
+_COUNTED = ("ungraded", "unseen", "failed", "unknown")
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,14 +57,16 @@ class Pilot:
     threads of a process. Several processes each test what they see by themselves: ``delta`` then
     holds for each.
 
-    What voids the promise of the tests: a ``loss`` that does not see what was lost, requests that
-    never end (``report()["given_up"]``), and audits that nobody can grade (``"ungraded"``).
+    What voids the promise of the tests: a ``loss`` that does not see what was lost, and requests
+    that never end (``report()["given_up"]``). Ids of requests must differ. An audit that fails or
+    cannot be graded counts as lost.
 
     Args:
         certificate: Whose levels are used.
         loss: What a stop has lost, in [0, 1], given the request and both answers: 1 where the full
-            one is right and the other is not. None where it cannot say. See
-            :mod:`~stopping_core.steering.losses`.
+            one is right and the other is not. Where it can only tell for some requests, it has a
+            method ``knows(request)``, which must not depend on the answers: the others are then
+            left out. See :mod:`~stopping_core.steering.losses`.
         risk: The largest level to use, one of the certificate's; None for the largest there is.
         caps: Largest risk by label, such as ``{"use_case=medical": 0.005}``; 0 for no cut.
         audit: Share of the stops that is audited, in (0, 1).
@@ -152,6 +155,12 @@ class Pilot:
             for place, start in enumerate(risks)
         ]
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        return self  # there is one, however often settings are copied
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a Pilot cannot be pickled: it belongs to one process; see to_dict")
+
     @property
     def open_risk(self) -> float:
         """The largest level that is open now; 0 where nothing is cut."""
@@ -192,7 +201,8 @@ class Pilot:
 
     def take(self, request: Request, completion: Completion) -> None:
         """Take what came of a request: a :class:`~stopping_core.protocols.Hook`."""
-        loss = None if completion.audit is None else self._loss(request, completion.audit)
+        known = _knows(self._loss, request)
+        loss = self._graded(request, completion.audit) if known else None
         with self._lock:
             now, name = self._clock(), completion.request_id
             setting = self._settings.pop(name, None)
@@ -210,7 +220,8 @@ class Pilot:
                 self._cost.add(self._prices.cost(completion.usage), now)
                 self._pace("cost", 3600 * self._cost.rate(now), now)
             segment = {one: labels[one] for one in self._segments if labels.get(one)}
-            outcome = self._outcome(setting, completion, loss)
+            outcome = self._outcome(setting, completion, loss) if known else None
+            self._counts["ungraded"] += not known
             features = {"generated": float(completion.usage.generated)}
             self._tickets.end(name, _Ended(setting, segment, outcome, features))
             for ended in self._tickets.due(now):
@@ -240,14 +251,18 @@ class Pilot:
         return True
 
     def report(self) -> dict[str, Any]:
-        """Where it stands: what is open, what a token is worth, what was seen."""
+        """Where it stands: what is open, what a token is worth, what was not seen.
+
+        ``ungraded`` requests have no known answer, ``unseen`` ones were outside the certificate,
+        broken or not to be audited: both say nothing. Audits that ``failed`` count as lost.
+        """
         with self._lock:
             return {
                 "open_risk": self.open_risk,
                 "price": self.pacer.price,
                 "running": self._tickets.running,
                 "given_up": self._tickets.given_up,
-                **{name: self._counts[name] for name in ("ungraded", "unseen", "unknown")},
+                **{name: self._counts[name] for name in _COUNTED},
                 "changes": [list(change) for change in self.history],
             }
 
@@ -306,6 +321,17 @@ class Pilot:
             return Setting(self.levels[0].risk, cut=False)
         return Setting(chosen, audit=self._audit)
 
+    def _graded(self, request: Request, audit: Audit | None) -> float | None:
+        """Grade an audit; None where that fails."""
+        if audit is None:
+            return None
+        try:
+            loss = self._loss(request, audit)
+        except Exception:
+            _log.exception("loss failed: %r", self._loss)
+            return None
+        return loss if loss is not None and 0 <= loss <= 1 else None
+
     def _outcome(
         self, setting: Setting, completion: Completion, loss: float | None
     ) -> Outcome | None:
@@ -315,24 +341,20 @@ class Pilot:
             self._counts["unseen"] += 1
             return None
         audit, active = completion.audit, completion.mode == "active"
-        made = any(one.reason == LearnedStopping.reason for one in attempts)
-        stops = audit is not None or (made if active else completion.would_stop is not None)
-        if not stops:
-            return Outcome(level=setting.risk, would_stop=False)
         share = completion.audit_share if active else 1.0
-        if share <= 0 or (audit is None and not active):
+        if share <= 0:
             self._counts["unseen"] += 1
             return None
-        if audit is not None and loss is None:
-            self._counts["ungraded"] += 1
-            return None
-        return Outcome(
-            level=setting.risk,
-            would_stop=True,
-            audited=audit is not None,
-            loss=loss,
-            share=share,
-        )
+        made = any(one.reason == LearnedStopping.reason for one in attempts)
+        drawn = audit is not None or completion.audit_failed
+        stops = drawn or (made if active else completion.would_stop is not None)
+        if not stops:
+            return Outcome(level=setting.risk, would_stop=False)
+        drawn = drawn or not active
+        if drawn and loss is None:  # it is not known to be no loss, so it counts as one
+            self._counts["failed"] += 1
+            loss = 1.0
+        return Outcome(level=setting.risk, would_stop=True, audited=drawn, loss=loss, share=share)
 
     def _observe(self, ended: _Ended, now: float) -> None:
         outcome = ended.outcome
@@ -374,6 +396,11 @@ class Pilot:
     def _pace(self, name: str, value: float, now: float) -> None:
         if any(one.name == name for one in self.pacer.objectives):
             self.pacer.observe(name, value, now)
+
+
+def _knows(loss: object, request: Request) -> bool:
+    knows = getattr(loss, "knows", None)
+    return bool(knows(request)) if callable(knows) else True
 
 
 def _settings(monitor: Monitor) -> tuple[object, ...]:

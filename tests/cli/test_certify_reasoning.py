@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from stopping_core import AdaptiveStopping, NotCertified, Request, Session
+from stopping_core.budgets import GeometricBudget
 from stopping_core.certificates import Certificate
 from stopping_core.cli.certify.run import shows_answer
 from stopping_core.policies import Never
@@ -83,9 +84,14 @@ def test_what_a_request_must_keep(folder: Path) -> None:
         ({"probe": "</think>So"}, "probe and probe_tokens are"),
         ({"probe_tokens": 8}, "certified is .*, 9"),
         ({"attempts": 1}, "leaves no call for the answer behind reasoning"),
+        ({"budget": GeometricBudget(first=20)}, "reasoning that fills them would be closed anywhe"),
     ):
         with pytest.raises(NotCertified, match=told):
             Session(made.replace(**changes), request)
+    assert Session(made, request, hang_up_ends_bill=False)
+    small = made.replace(up_front=GeometricBudget(first=20))
+    with pytest.raises(NotCertified, match="grants 20 tokens, of budget and up_front the lesser"):
+        Session(small, request, hang_up_ends_bill=False)
     with pytest.raises(NotCertified, match="does not continue a prefix"):
         Session(made, request, prefill=False)
     assert Session(made.replace(attempts=1, reasoning=Never()), request, prefill=False)

@@ -162,3 +162,85 @@ def test_a_share_is_one(share: object) -> None:
     """All stops are audited in shadow mode."""
     with pytest.raises(ValueError, match=r"audit must be in \[0, 1\)"):
         AdaptiveStopping(audit=share)  # type: ignore[arg-type]  # wrong on purpose
+
+
+def thinking(*answers: Probe, **changes: Any) -> dict[str, Any]:
+    """Settings that end the reasoning at "5", and what is asked."""
+    made = {"policy": Never(), "reasoning": AtLines("5"), "probe": WORDS, "probe_tokens": 9}
+    return {"prober": Answers(list(answers)), **made, **changes}
+
+
+def test_an_early_answer_that_the_limit_cut_is_asked_for_at_length() -> None:
+    """As a call of its own would answer; where that has no end either, the audit fails."""
+    text = f"{THOUGHTS}.\nIt is 6.</think>\n\nIt is 6."
+    first, whole = Probe(" 5 and what follo", 9, 30), Probe(" 5 and what follows.", 12, 30)
+    setting = thinking(first, whole)
+    done = run(session(**setting), ScriptedModel(words(text)).backend)
+    assert done.audit is not None
+    assert "The answer is 5 and what follows." == done.audit.cut
+    assert [9, 144] == [asked[2] for asked in setting["prober"].asked]
+    endless = thinking(first, Probe(" 5 and so on", 144, 30))
+    failed = run(session(**endless), ScriptedModel(words(THOUGHTS), [" 5."]).backend)
+    assert (None, "The answer is 5.") == (failed.audit, failed.text)
+
+
+def test_the_full_answer_of_reasoning_is_the_one_that_came_in_the_end() -> None:
+    """Where the thoughts fill the first grant, and the answer needs a second call."""
+    setting = thinking(Probe(" 5.", 2, 30), budget=GeometricBudget(first=12))
+    model = ScriptedModel(words(THOUGHTS + " and for longer and longer"), [" 6."])
+    done = run(session(**setting), model.backend)
+    assert done.audit is not None
+    assert ("The answer is 5.", "The answer is 6.") == (done.audit.cut, done.audit.full)
+    assert "The answer is 6." == done.text
+
+
+def test_a_call_that_begins_anew_is_asked_anew() -> None:
+    """What was noted of the thoughts before goes with them."""
+    broken = [*words("<think>It is 5.\nAnd"), ConnectionError("reset")]
+    again = words("<think>It is 5, yes.\nSo.</think>\n\nIt is 6.")
+    setting = thinking(Probe(" 5.", 2, 30), Probe(" 5, yes.", 3, 30), backoff=(0.0, 0.0))
+    done = run(session(**setting), ScriptedModel(broken, again).backend)
+    assert done.audit is not None
+    assert ("The answer is 5, yes.", "It is 6.") == (done.audit.cut, done.audit.full)
+
+
+def test_thoughts_behind_an_audited_answer_are_not_shown() -> None:
+    """On the provider's channel neither."""
+    model = ScriptedModel(
+        [*words("It is Paris. It"), Step("SECRET", channel="reasoning"), " lies."]
+    )
+    watched = session()
+    shown = list(stream(watched, model.backend))
+    assert "SECRET" not in "".join(emission.reasoning for emission in shown)
+    assert "" == watched.completion.reasoning
+    assert watched.completion.audit is not None
+
+
+def test_a_deadline_in_audited_reasoning_gives_the_early_answer() -> None:
+    """It is known; the audit has failed."""
+    clock = FakeClock()
+    slow = ScriptedModel(words(THOUGHTS + " and on"), clock=clock, seconds_per_token=1.0)
+    live = session(**thinking(Probe(" 4.", 2, 9), Probe(" 5.", 2, 9), max_seconds=9.0))
+    shown = "".join(emission.text for emission in stream(live, slow.backend, clock=clock))
+    done = live.completion
+    assert ("The answer is 5.", "The answer is 5.") == (shown, done.text)
+    assert (None, True, "deadline") == (done.audit, done.audit_failed, done.reason)
+
+
+def test_what_cannot_be_audited_says_so() -> None:
+    """Ends of reasoning without anybody to ask; forced ones need no audit."""
+    bare = AdaptiveStopping(
+        policy=Never(), reasoning=Threshold(Sentences(), at_least=1), audit=0.25
+    )
+    done = Session(bare, Request(), draw=lambda: 0.0).completion
+    assert (0.0, None) == (done.audit_share, done.audit)
+    assert 0.25 == Session(bare.replace(reasoning=Never()), Request()).completion.audit_share
+
+
+def test_an_audited_call_is_granted_all_at_once() -> None:
+    """Where grants begin small, what a cut leaves would not be the full run."""
+    stopping = AdaptiveStopping(policy=ONE_SENTENCE, audit=0.25, up_front=GeometricBudget(first=7))
+    for draw, expected in ((0.0, TEXT), (0.5, None)):
+        live = Session(stopping, Request(), hang_up_ends_bill=False, draw=lambda d=draw: d)  # type: ignore[misc]
+        done = run(live, ScriptedModel(words(TEXT)).backend)
+        assert expected == (None if done.audit is None else done.audit.full)

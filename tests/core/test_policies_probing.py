@@ -88,7 +88,9 @@ def test_nobody_can_ask_in_vain() -> None:
     with pytest.raises(ValueError, match="prober must be given for a policy that probes, got None"):
         Engine(MaxTokens(9) | Patience(Asks("a"), 2), Request())
     with pytest.raises(ValueError, match="reasoning must not need probes where the model cannot"):
-        Session(AdaptiveStopping(reasoning=Asks("a"), probe="So:"), Request())
+        Session(AdaptiveStopping(reasoning=Asks("a"), probe="</think>So:"), Request())
+    with pytest.raises(ValueError, match="probe must hold the tag that closes the reasoning"):
+        AdaptiveStopping(reasoning=Asks("a"), probe="So:")
 
 
 class Early(MaxTokens):

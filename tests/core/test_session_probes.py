@@ -133,3 +133,38 @@ def test_probes_count_against_the_limit_on_the_bill() -> None:
     done = go(ScriptedModel(words(THOUGHTS)), prober, max_total_tokens=18)
     assert (12, 1) == (done.usage.probed, len(done.attempts))
     assert not done.complete
+
+
+def test_the_start_of_a_tag_is_no_thought() -> None:
+    """What was held back when the reasoning was ended is dropped."""
+    model = ScriptedModel(["<think>", "It is 4.\n<", "b"], [" 4."])
+    done = go(model, None, reasoning=_FirstLine())
+    assert "It is 4.\n" == done.reasoning
+    assert f"<think>It is 4.\n{WORDS}" == model.calls[1].prefill
+
+
+def test_a_model_that_does_not_go_on_from_words_is_not_given_any() -> None:
+    """It answers in its own, and may think again."""
+    for said, text in (
+        ("It is 5.", "It is 5."),
+        ("<think>hm</think>The answer is 5.", "The answer is 5."),
+    ):
+        model = ScriptedModel(words(THOUGHTS), words(said))
+        session = Session(settings(reasoning=_FirstLine()), Request(), prefill=False)
+        done = run(session, model.backend)
+        assert (text, "") == (done.text, model.calls[1].prefix)
+
+
+def test_why_the_reasoning_was_ended_is_told() -> None:
+    """Also where a second call gave the answer."""
+    done = go(ScriptedModel(words(THOUGHTS), [" 5."]), None, reasoning=_FirstLine())
+    assert "line" == done.reason
+
+
+def test_probes_are_held_to_the_limit_while_they_are_made() -> None:
+    """Tokens of a call and of its probes together."""
+    lines = "<think>" + "It is 4.\n" * 20
+    prober = Answers([Probe(" 4.", 5, 9)] * 20)
+    done = go(ScriptedModel(words(lines)), prober, max_total_tokens=30)
+    assert done.usage.generated + done.usage.probed <= 40
+    assert not done.complete

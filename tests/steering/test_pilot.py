@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import logging
+import pickle
 import random
 from collections.abc import Callable
 from pathlib import Path
@@ -243,7 +245,64 @@ def test_what_says_nothing_is_counted() -> None:
         request, setting = traffic.begin()
         traffic.end(request, setting, 1.0, **changes)
     report = one.report()
-    assert (3, 1, 1) == (report["unseen"], report["ungraded"], report["unknown"])
+    assert (3, 0, 1, 1) == tuple(
+        report[name] for name in ("unseen", "ungraded", "failed", "unknown")
+    )
+
+
+def test_gold_of_a_part_of_the_traffic_is_enough() -> None:
+    """The rest is left out, stopped or not, and does not count as no loss."""
+
+    class Some:
+        def knows(self, request: Request) -> bool:
+            return int(str(request.metadata["request_id"])) % 5 == 0
+
+        def __call__(self, request: Request, audit: Audit) -> float:
+            return float(audit.full)
+
+    traffic = Traffic(one := pilot())
+    one._loss = Some()
+    traffic.go(3000, lambda setting: 0.3)
+    assert 0.0 == one.open_risk
+    assert 2400 == one.report()["ungraded"]
+
+
+def test_audits_that_fail_count_as_lost() -> None:
+    """Whatever broke them may be what the losses have in common."""
+    traffic = Traffic(one := pilot())
+    for _ in range(600):
+        request, setting = traffic.begin()
+        failed = setting.cut and traffic.rng.random() < setting.audit
+        traffic.end(request, setting, 0.0, audit=None, audit_failed=failed)
+    assert one.open_risk < 0.05
+    assert one.report()["failed"] > 100
+
+
+def test_a_loss_that_fails_holds_nobody_up() -> None:
+    """It is logged, and what it was to say counts as lost."""
+
+    def broken(request: Request, audit: Audit) -> float:
+        raise RuntimeError("no judge")
+
+    for loss in (broken, lambda request, audit: float("nan"), lambda request, audit: 7.0):
+        traffic = Traffic(one := pilot())
+        one._loss = loss
+        traffic.go(50, lambda setting: 0.0)
+        report = one.report()
+        assert (0, 0) == (report["running"], report["given_up"])
+        assert report["failed"] > 0
+
+
+def test_settings_with_a_pilot_are_copied_with_the_same_one(tmp_path: Path) -> None:
+    """Frameworks copy settings; a process of its own needs a pilot of its own."""
+    CERTIFICATE.write(tmp_path / "certificate.json")
+    loaded = AdaptiveStopping.load(tmp_path / "certificate.json", risk=0.05)
+    assert loaded.certificate is not None
+    one = Pilot(loaded.certificate, graded)
+    twin = copy.deepcopy(one.attach(loaded))
+    assert one.steer == twin.steer
+    with pytest.raises(TypeError, match="a Pilot cannot be pickled: it belongs to one process"):
+        pickle.dumps(one.attach(loaded))
 
 
 def test_it_goes_on_after_a_restart() -> None:

@@ -17,6 +17,7 @@ from transformers import (
 )
 
 from stopping_core import AdaptiveStopping, Completion, Ledger, Request, Session, Step, Usage
+from stopping_core.session import check_prober
 from transformers_stopping.backend import sampling_of_config
 from transformers_stopping.confidence import UNKNOWN, Confidence, confidence
 from transformers_stopping.detokenize import Detokenizer
@@ -67,8 +68,8 @@ class AdaptiveStoppingCriteria(StoppingCriteria):
         clock: Seconds, monotonic.
 
     Raises:
-        ValueError: A number is out of its interval, or a certificate lacks what it is held
-            against.
+        ValueError: A number is out of its interval, a certificate lacks what it is held against, or
+            a policy probes.
     """
 
     def __init__(
@@ -95,6 +96,7 @@ class AdaptiveStoppingCriteria(StoppingCriteria):
         for needed, given in (("model", model), ("max_new_tokens", max_new_tokens)):
             if stopping.certificate is not None and stopping.mode != "off" and given is None:
                 raise ValueError(f"{needed} must be given for a certificate, got None")
+        check_prober(stopping, None)
         self.stopping = stopping
         self._tokenizer = tokenizer
         self._given_length = prompt_length

@@ -1,9 +1,11 @@
 # Every target sets up what it needs from a bare Python 3.11 or later with pip, and nothing twice.
 # Another interpreter: make PYTHON=python3.12 test
 # More for pytest:     make test ARGS="-m slow"
+# Tests side by side:  make WORKERS=4 test
 
 PYTHON ?= python3
 ARGS ?=
+WORKERS ?= 2
 
 # Questions a template, and where the runs are kept: make bench-evidence DATA=squad.json QUESTIONS=1000
 QUESTIONS ?= 500
@@ -49,7 +51,7 @@ demo: $(VENV)/.demo
 	$(BIN)/stopping demo
 
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
 
 # Goes on to the newest where the tests on the oldest fail.
 compat:

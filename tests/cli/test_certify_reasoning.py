@@ -84,7 +84,7 @@ def test_what_a_request_must_keep(folder: Path) -> None:
         ({"probe": "</think>So"}, "probe and probe_tokens are"),
         ({"probe_tokens": 8}, "certified is .*, 9"),
         ({"attempts": 1}, "leaves no call for the answer behind reasoning"),
-        ({"budget": GeometricBudget(first=20)}, "reasoning that fills them would be closed anywhe"),
+        ({"budget": GeometricBudget(first=40)}, "reasoning that fills them would be closed anywhe"),
     ):
         with pytest.raises(NotCertified, match=told):
             Session(made.replace(**changes), request)

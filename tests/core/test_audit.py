@@ -196,7 +196,7 @@ def test_the_full_answer_of_reasoning_is_the_one_that_came_in_the_end() -> None:
 
 def test_a_call_that_begins_anew_is_asked_anew() -> None:
     """What was noted of the thoughts before goes with them."""
-    broken = [*words("<think>It is 5.\nAnd"), ConnectionError("reset")]
+    broken: list[str | Exception] = [*words("<think>It is 5.\nAnd"), ConnectionError("reset")]
     again = words("<think>It is 5, yes.\nSo.</think>\n\nIt is 6.")
     setting = thinking(Probe(" 5.", 2, 30), Probe(" 5, yes.", 3, 30), backoff=(0.0, 0.0))
     done = run(session(**setting), ScriptedModel(broken, again).backend)

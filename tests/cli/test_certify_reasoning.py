@@ -72,6 +72,17 @@ def test_it_is_certified_and_loaded(folder: Path, tier: str) -> None:
     assert (tier, TEMPLATE.probe, 9) == (made.reasoning.tier, made.probe, made.probe_tokens)
 
 
+def test_the_tier_is_what_the_runs_hold(folder: Path, tmp_path: Path) -> None:
+    """Logprobs where there are any; probes only where they are asked for."""
+    bare = thinker(120)
+    without = tmp_path / "bare.parquet"
+    write_trace(without, replace(bare, runs=tuple(replace(r, logprobs=None) for r in bare.runs)))
+    for runs, tier in ((folder / "runs.parquet", "logprobs"), (without, "text")):
+        code, told = stopping("fit", runs, "--out", tmp_path / "m.json")
+        assert 0 == code, told
+        assert f"): {tier}, reasoning" in told
+
+
 def test_what_a_request_must_keep(folder: Path) -> None:
     """The words, a second call for the answer, and a model that continues a prefix."""
     made = AdaptiveStopping.load(folder / "logprobs.json", risk=0.4)

@@ -21,12 +21,13 @@ def fit(
     ] = 0.5,
     seed: Annotated[int, typer.Option(min=0, help="Of the split.")] = 0,
     tier: Annotated[
-        Literal["text", "logprobs", "probes"],
+        Literal["text", "logprobs", "probes"] | None,
         typer.Option(
             help="What the policy reads: the text alone, or the logprobs too, or beside these what "
-            "the model would answer now, where it asks. The last two inside reasoning only."
+            "the model would answer now, where it asks. The last two inside reasoning only. Left "
+            "out, the logprobs inside reasoning where the runs hold them, else the text."
         ),
-    ] = "text",
+    ] = None,
     template: Annotated[str | None, typer.Option(help=TEMPLATE)] = None,
 ) -> None:
     """Learn from recorded runs when an answer may be stopped.

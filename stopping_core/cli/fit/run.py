@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,7 +40,7 @@ class Settings:
     out: Path
     share: float
     seed: int
-    tier: Tier
+    tier: Tier | None
     template: str | None
 
 
@@ -60,7 +61,8 @@ def run(settings: Settings) -> None:
     recorded = read_recorded(settings.traces, settings.template)
     runs = _chosen(recorded, settings)
     scope = recorded.scope
-    rule = LearnedStopping(0.0, None, scope.look_every, settings.tier, scope.channel)
+    tier = settings.tier or _tier(runs, scope)
+    rule = LearnedStopping(0.0, None, scope.look_every, tier, scope.channel)
     check_evidence(rule, runs)
     with console.status("Fitting"):
         columns = Columns(runs, channel=scope.channel, tags=scope.reasoning_tags, every=scope.every)
@@ -79,13 +81,19 @@ def run(settings: Settings) -> None:
     everything = len(family_hashes(recorded.runs))
     console.print(
         f"Fitted on {len(runs)} of {len(recorded.runs)} runs ({len(families)} of {everything} "
-        f"families, {np.count_nonzero(fitting.full)} full answers right): {settings.tier}, "
+        f"families, {np.count_nonzero(fitting.full)} full answers right): {tier}, "
         f"{scope.channel}, {len(path)} thresholds.\n"
         f"Wrote {settings.out}. What it loses is not known yet: stopping certify.",
         markup=False,
         highlight=False,
         soft_wrap=True,
     )
+
+
+def _tier(runs: Sequence[Run], scope: Scope) -> Tier:
+    """What the provider gives that is of use, short of probes, which few can make live."""
+    thinks = scope.channel == "reasoning"
+    return "logprobs" if thinks and all(run.logprobs is not None for run in runs) else "text"
 
 
 def _lengths(columns: Columns, policy: Policy, scope: Scope) -> LengthModel:

@@ -46,10 +46,12 @@ class Forest:
     leaf: tuple[float, ...] = field(repr=False)
     baseline: float
     _arrays: tuple[NDArray[np.intp], Floats, Floats] = field(init=False, repr=False, compare=False)
+    _begins: NDArray[np.intp] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         arrays = np.array(self.feature, np.intp), np.array(self.threshold), np.array(self.leaf)
         object.__setattr__(self, "_arrays", arrays)
+        object.__setattr__(self, "_begins", 2 * np.arange(self.trees))
 
     def __len__(self) -> int:
         """How many features it reads."""
@@ -80,7 +82,17 @@ class Forest:
         Args:
             row: The features of a place.  # (d,)
         """
-        return float(self._probability(np.array((row,)))[0])
+        feature, threshold, leaf = self._arrays
+        known = np.array(row)
+        both = np.concatenate((np.fmax(known, -np.inf), np.fmin(known, np.inf)))
+        above = both.take(feature) > threshold  # at every node of every tree
+        at = above[: self.trees] + self._begins
+        level = self.trees
+        while level < len(feature):
+            at = 2 * at + above.take(at + level)
+            level = 2 * level + self.trees
+        odds = min(max(leaf.take(at).sum() + self.baseline, -500.0), 500.0)
+        return float(1 / (1 + np.exp(-odds)))
 
     def _probability(self, features: Floats) -> Floats:
         feature, threshold, leaf = self._arrays

@@ -13,6 +13,7 @@ except ModuleNotFoundError:
 
 from stopping_core.cli.bench.commands import bench, replay
 from stopping_core.cli.certify.command import certify
+from stopping_core.cli.dashboard.command import dashboard
 from stopping_core.cli.demo.command import demo
 from stopping_core.cli.doctor.command import doctor
 from stopping_core.cli.fit.command import fit
@@ -26,7 +27,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Stop a generation when its answer is done, check it, continue it when it is not.",
 )
-for command in (demo, doctor, record, replay, bench, tune, fit, certify):
+for command in (demo, doctor, record, replay, bench, tune, fit, certify, dashboard):
     app.command()(command)
 
 

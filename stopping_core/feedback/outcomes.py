@@ -232,7 +232,7 @@ def outcome_of(
     """Make the outcome of a request that has ended.
 
     Of ``request.metadata`` the keys ``user``, ``tenant`` and ``use_case`` are read, and nothing
-    else. An audited request has the arm ``audit``.
+    else. A request that was drawn for an audit has the arm ``audit``, also where that failed.
 
     Args:
         request: What was asked.
@@ -249,7 +249,7 @@ def outcome_of(
     """
     usage, known, audit = completion.usage, request.metadata, completion.audit
     place = completion.would_stop if audit is None else audit.checkpoint
-    audited = audit is not None and completion.mode == "active"
+    audited = completion.mode == "active" and (audit is not None or completion.audit_failed)
     texts = {"question_words": request.question, "context_words": request.context}
     counted = {name: _words(text) for name, text in texts.items() if text}
     return Outcome(

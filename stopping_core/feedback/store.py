@@ -35,6 +35,7 @@ _BUSY_SECONDS = 30
 _CONNECT_SECONDS = 10
 _OUTCOME = tuple(field.name for field in fields(Outcome))
 _FEEDBACK = tuple(field.name for field in fields(Feedback))
+_TEXTS = ("prompt", "text")
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +148,7 @@ class OutcomeStore:
         use_case: str | None = None,
         model: str | None = None,
         limit: int | None = None,
+        texts: bool = True,
     ) -> list[Outcome]:
         """Return outcomes in the order of their times.
 
@@ -158,11 +160,13 @@ class OutcomeStore:
             use_case: Likewise.
             model: Likewise.
             limit: At most so many, the latest, >= 0.
+            texts: Whether to read prompts and answers; else they are None, as if not kept.
 
         Raises:
             ValueError: A time has no time zone, or ``limit`` is below 0.
         """
-        query = sa.select(OUTCOMES)
+        left_out = () if texts else _TEXTS
+        query = sa.select(*(column for column in OUTCOMES.c if column.name not in left_out))
         if since is not None:
             query = query.where(OUTCOMES.c.time >= utc(since, "since"))
         if until is not None:
@@ -172,11 +176,7 @@ class OutcomeStore:
             if value is not None:
                 query = query.where(OUTCOMES.c[name] == value)
         query = query.order_by(OUTCOMES.c.time.desc(), OUTCOMES.c.request_id.desc())
-        if limit is not None:
-            if limit < 0:
-                raise ValueError(f"limit must be >= 0, got {limit}")
-            query = query.limit(limit)
-        return [Outcome(**row) for row in reversed(self._rows(query))]
+        return [Outcome(**row) for row in reversed(self._rows(_limited(query, limit)))]
 
     def find(self, request_id: str) -> Outcome | None:
         """Return the outcome of a request, None where there is none."""
@@ -188,6 +188,31 @@ class OutcomeStore:
         query = sa.select(FEEDBACK).where(FEEDBACK.c.request_id == request_id)
         ordered = query.order_by(FEEDBACK.c.time, FEEDBACK.c.feedback_id)
         return [Feedback(**row) for row in self._rows(ordered)]
+
+    def feedback(
+        self,
+        *,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        limit: int | None = None,
+    ) -> list[Feedback]:
+        """Return feedback on any request, in the order of time.
+
+        Args:
+            since: Only what was given then or later, aware.
+            until: Only what was given before, aware.
+            limit: At most so many, the latest, >= 0.
+
+        Raises:
+            ValueError: A time has no time zone, or ``limit`` is below 0.
+        """
+        query = sa.select(FEEDBACK)
+        if since is not None:
+            query = query.where(FEEDBACK.c.time >= utc(since, "since"))
+        if until is not None:
+            query = query.where(FEEDBACK.c.time < utc(until, "until"))
+        query = query.order_by(FEEDBACK.c.time.desc(), FEEDBACK.c.feedback_id.desc())
+        return [Feedback(**row) for row in reversed(self._rows(_limited(query, limit)))]
 
     def segments(self) -> list[Segment]:
         """Return who asks for what: every combination that there is, in order."""
@@ -226,6 +251,12 @@ class OutcomeStore:
         sa.event.listen(engine, "connect", _set_up)
         sa.event.listen(engine, "begin", _begin)
         return engine
+
+
+def _limited(query: sa.Select[Any], limit: int | None) -> sa.Select[Any]:
+    if limit is not None and limit < 0:
+        raise ValueError(f"limit must be >= 0, got {limit}")
+    return query.limit(limit)
 
 
 def _read_url(given: str) -> sa.URL:

@@ -188,10 +188,14 @@ def test_the_token_comes_first(opened: Opened) -> None:
     assert "2" == headline(found)["Requests"]
 
 
-def test_a_store_that_is_away(opened: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_store_that_is_away(
+    opened: Opened, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     """Is told by the kind of error, without its text."""
     found = opened()
-    monkeypatch.setenv(run.STORE, f"sqlite:///{Path(__file__)}")
+    broken = tmp_path / "broken.db"
+    broken.write_text("no database", "utf-8")
+    monkeypatch.setenv(run.STORE, f"sqlite:///{broken}")
     assert ["The store cannot be read: DatabaseError."] == [one.value for one in found.run().error]
 
 
@@ -208,7 +212,6 @@ def test_a_store_that_is_away(opened: Opened, monkeypatch: pytest.MonkeyPatch) -
         (["--port", "0"], "port must be in [1, 65535], got 0"),
         (["--days", "0"], "days must be in [1, 3650], got 0"),
         (["--store", "mysql://u:p@h/n"], "url must be of sqlite or postgresql, got 'mysql'"),
-        (["--store", f"sqlite:///{__file__}"], "the store cannot be opened: DatabaseError"),
     ],
 )
 def test_refused(arguments: list[str], message: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -217,6 +220,14 @@ def test_refused(arguments: list[str], message: str, monkeypatch: pytest.MonkeyP
     result = CliRunner().invoke(app, arguments)
     assert 1 == result.exit_code
     assert result.output.startswith(f"stopping dashboard: {message}")
+
+
+def test_a_store_that_cannot_be_opened(tmp_path: Path) -> None:
+    """Is refused before anything listens, without what the database said of it."""
+    (tmp_path / "broken.db").write_text("no database", "utf-8")
+    result = CliRunner().invoke(app, ["--store", f"sqlite:///{tmp_path}/broken.db"])
+    assert 1 == result.exit_code
+    assert "stopping dashboard: the store cannot be opened: DatabaseError\n" == result.output
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.8.8.8", "::1", "localhost"])

@@ -115,12 +115,35 @@ def test_queries(store: OutcomeStore) -> None:
     assert [] == numbers(tenant="a", until=at[1])
 
 
+def test_texts_are_left_out_where_not_asked_for(store: OutcomeStore) -> None:
+    """All other fields come back as they were."""
+    store.add([FULL])
+    assert [replace(FULL, prompt=None, text=None)] == store.outcomes(texts=False)
+
+
+def test_feedback_of_many_requests(store: OutcomeStore) -> None:
+    """In the order of time, from and until just before; of too many the latest."""
+    every = [
+        Feedback(f"r{number % 2}", "thumbs", 1.0, START + timedelta(minutes=number))
+        for number in range(4)
+    ]
+    store.add(feedback=every[::-1])
+    assert every == store.feedback()
+    assert every[1:3] == store.feedback(since=every[1].time, until=every[3].time)
+    assert every[2:] == store.feedback(limit=2)
+    assert [] == store.feedback(limit=0)
+    assert [] == store.feedback(since=START + timedelta(hours=1))
+
+
 def test_refused_queries(store: OutcomeStore) -> None:
     """A time without a zone, or a negative limit, is the caller's mistake."""
     with pytest.raises(ValueError, match=r"^since must be a datetime with a time zone"):
         store.outcomes(since=datetime(2025, 1, 1))
-    with pytest.raises(ValueError, match=r"^limit must be >= 0, got -1"):
-        store.outcomes(limit=-1)
+    with pytest.raises(ValueError, match=r"^until must be a datetime with a time zone"):
+        store.feedback(until=datetime(2025, 1, 1))
+    for query in (store.outcomes, store.feedback):
+        with pytest.raises(ValueError, match=r"^limit must be >= 0, got -1"):
+            query(limit=-1)
 
 
 def test_segments(store: OutcomeStore) -> None:

@@ -1,0 +1,1 @@
+"""``stopping dashboard``: a local page over the store of outcomes."""

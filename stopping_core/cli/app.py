@@ -18,6 +18,7 @@ from stopping_core.cli.demo.command import demo
 from stopping_core.cli.doctor.command import doctor
 from stopping_core.cli.fit.command import fit
 from stopping_core.cli.record.command import record
+from stopping_core.cli.release.commands import promote, rollback
 from stopping_core.cli.tune.command import tune
 
 app = typer.Typer(
@@ -27,7 +28,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Stop a generation when its answer is done, check it, continue it when it is not.",
 )
-for command in (demo, doctor, record, replay, bench, tune, fit, certify, dashboard):
+_COMMANDS = (demo, doctor, record, replay, bench, tune, fit, certify)
+_IN_PRODUCTION = (promote, rollback, dashboard)
+for command in (*_COMMANDS, *_IN_PRODUCTION):
     app.command()(command)
 
 

@@ -4,6 +4,7 @@ from stopping_core.steering.bandit import LevelBandit
 from stopping_core.steering.losses import GoldLoss, JudgedLoss
 from stopping_core.steering.pacer import Objective, Pacer, Smoothed
 from stopping_core.steering.pilot import Pilot
+from stopping_core.steering.releases import Release, Releases
 from stopping_core.steering.satisfaction import Satisfaction
 from stopping_core.steering.tickets import Tickets
 
@@ -14,6 +15,8 @@ __all__ = [
     "Objective",
     "Pacer",
     "Pilot",
+    "Release",
+    "Releases",
     "Satisfaction",
     "Smoothed",
     "Tickets",

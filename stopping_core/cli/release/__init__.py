@@ -1,0 +1,1 @@
+"""``stopping promote`` and ``stopping rollback``: which certificate is in use."""

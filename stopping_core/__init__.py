@@ -47,6 +47,7 @@ from stopping_core.types import (
     Request,
     Setting,
     Step,
+    Trial,
     Usage,
     Verdict,
 )
@@ -85,6 +86,7 @@ __all__ = [
     "Step",
     "StoppingError",
     "TransportFailed",
+    "Trial",
     "Usage",
     "Verdict",
     "arun",

@@ -21,6 +21,7 @@ from stopping_core.types import (
     Probe,
     Request,
     Step,
+    Trial,
 )
 
 _LONGER = 16  # times the limit of a probe: what an audit asks for an early answer that it has cut
@@ -42,6 +43,7 @@ class Answer:
             it is not asked; the text is then what the model sent, tags and all.
         request: What is known about the request.
         confirm: Asked before a stop that is not forced, of each channel.
+        complete: Whether an answer would be complete, for the challenger's stops.
         prefill: Whether the model continues a prefix as its own text. If not, what it repeats of
             the prefix is removed.
         prober: Asks the model what it would answer now, for policies that want to know.
@@ -56,12 +58,15 @@ class Answer:
         overran: Whether the call went on behind a stop, for an audit.
     """
 
+    _rival: Engine | None
+
     def __init__(
         self,
         stopping: AdaptiveStopping,
         request: Request,
         confirm: Mapping[Channel, Callable[[Decision], bool]],
         *,
+        complete: Callable[[str, Decision], bool] = lambda text, decision: True,
         prefill: bool,
         prober: Prober | None = None,
         audited: bool = False,
@@ -75,6 +80,8 @@ class Answer:
         self._tail: list[str] = []  # of an audited answer, behind the stop; nobody sees it
         self._early: str | None = None  # what would be answered where the reasoning would end
         self._said: list[str] = []  # the answer, in shadow mode
+        self._answered = 0  # tokens of the answer
+        self._complete = complete
         self._stopping = stopping
         self._request = request
         self._confirm = confirm
@@ -84,6 +91,7 @@ class Answer:
         self._thoughts: list[str] = []
         self._earlier = ""  # thoughts of the calls before this one
         self._engine = self._new_engine("answer")
+        self._rival = self._new_rival()
         self._stitcher: Stitcher | None = None
 
     @property
@@ -167,6 +175,17 @@ class Answer:
         full = "".join(self._said) if shadow else self._engine.text + "".join(self._tail)
         return Audit(answer, "answer", self._engine.text, full, finish_reason)
 
+    def trial(self, finish_reason: str | None) -> Trial | None:
+        """What the challenger would have left of an answer whose call has ended by itself."""
+        rival, engine = self._rival, self._engine
+        if rival is None:
+            return None
+        shadow = self._stopping.mode == "shadow"
+        full = "".join(self._said) if shadow else self.text + "".join(self._tail)
+        text = rival.text if rival.decision.stop else full
+        tokens = max(rival.tokens, engine.tokens, self._answered)
+        return Trial(rival.checkpoint, text, full, tokens, finish_reason)
+
     def keep(self, length: int, tokens: int) -> None:
         """Drop the text after ``length`` characters; a cut is taken back, so that it can go on.
 
@@ -183,12 +202,18 @@ class Answer:
         """Begin the answer with a text, in place of what there was."""
         self._engine = self._new_engine("answer")
         self._engine.preload(text, tokens)
+        self._rival = self._new_rival()
+        if self._rival is not None:
+            self._rival.preload(text, tokens)
+        self._answered = tokens
 
     def restart(self) -> None:
         """Drop everything."""
         self._engine = self._new_engine("answer")
+        self._rival = self._new_rival()
         self._received, self._thoughts = [], []
         self.would_stop = None
+        self._answered = 0
 
     def _new_engine(self, channel: Channel) -> Engine:
         stopping = self._stopping
@@ -200,6 +225,24 @@ class Answer:
             confirm=self._confirm[channel],
             prober=probers[channel],
         )
+
+    def _new_rival(self) -> Engine | None:
+        """The challenger's, where the answer will be seen to its end."""
+        stopping = self._stopping
+        if stopping.challenger is None or not (self._audited or stopping.mode == "shadow"):
+            return None
+        every, confirm = stopping.checkpoint_every, self._confirm_rival
+        return Engine(stopping.challenger, self._request, every=every, confirm=confirm)
+
+    def _confirm_rival(self, decision: Decision) -> bool:
+        rival = self._rival
+        return rival is not None and self._complete(rival.text, decision)
+
+    def _try(self, step: Step, seconds: float) -> None:
+        """Show the challenger what comes of the answer."""
+        self._answered += step.tokens
+        if self._rival is not None:
+            self._rival.feed(step, seconds)
 
     def _message(self, thoughts: str, text: str) -> str:
         opening, closing = self._stopping.reasoning_tags
@@ -231,6 +274,7 @@ class Answer:
             for part in self._splitter.feed(step):
                 if part.channel == "answer":
                     self._said.append(part.text)
+                    self._try(part, seconds)
                 if self.would_stop is None:
                     engine = self._engine if part.channel == "answer" else self._reasoner
                     engine.feed(part, seconds)
@@ -259,14 +303,14 @@ class Answer:
                 thoughts.append(engine.feed(step, seconds))
             elif self._engine.decision.stop:
                 self._tail.append(step.text)
+                self._try(step, seconds)
                 continue
             else:
-                engine = self._engine
+                engine, new = self._engine, step
                 if self._stitcher is not None:
                     new = replace(step, text=self._stitcher.feed(step.text))
-                    text.append(engine.feed(new, seconds))
-                else:
-                    text.append(engine.feed(step, seconds))
+                text.append(engine.feed(new, seconds))
+                self._try(new, seconds)
             if engine.decision.stop:
                 if self._audited and not engine.decision.forced and self._overrun(engine):
                     thoughts += [engine.beyond] if engine is self._reasoner else []

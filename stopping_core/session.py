@@ -32,6 +32,7 @@ from stopping_core.types import (
     Draft,
     Request,
     Step,
+    Trial,
     Usage,
     Verdict,
 )
@@ -108,6 +109,7 @@ class Session:
         self._hang_up_ends_bill = hang_up_ends_bill
         self._active = stopping.mode == "active"
         self._audit: Audit | None = None
+        self._trial: Trial | None = None
         self._audit_share = {"active": stopping.audit, "shadow": 1.0}.get(stopping.mode, 0.0)
         if not _can_audit(stopping, prober):
             self._audit_share = 0.0
@@ -120,6 +122,7 @@ class Session:
             stopping,
             request,
             {"answer": self._confirm, "reasoning": self._confirm_thought},
+            complete=self._is_complete,
             prefill=prefill,
             prober=prober,
             audited=audited,
@@ -293,6 +296,7 @@ class Session:
             audit=self._audit_with(draft),
             audit_share=self._audit_share,
             audit_failed=self._audit_failed,
+            trial=None if self._audit_failed else self._trial,
             request_id=self.request_id,
             risk=self._risk,
             certificate=self._admission.certificate,
@@ -306,14 +310,15 @@ class Session:
         None is made in a stream that the certificate does not cover.
         """
         self._admission.take_thought(self._answer.reasoning)
-        if not self._admission.may_cut:
-            return False
+        return self._admission.may_cut and self._is_complete(self._answer.settled, decision)
+
+    def _is_complete(self, text: str, decision: Decision) -> bool:
         check: CompletenessCheck | None = self.stopping.completeness
         if getattr(check, "slow", False):
             check = getattr(check, "fast", None)
         if check is None:
             return True
-        draft = Draft(self._answer.settled, self._answer.reasoning, "cut", decision)
+        draft = Draft(text, self._answer.reasoning, "cut", decision)
         return check(self.request, draft).complete
 
     def _confirm_thought(self, decision: Decision) -> bool:
@@ -356,6 +361,8 @@ class Session:
     def _note_audit(self) -> None:
         """Take what an audit of the call that ends has shown, if it has."""
         certificate = self.stopping.certificate
+        if not self._broken:
+            self._trial = self._answer.trial(self._finish_reason)
         audit = None if self._broken else self._answer.audit(self._finish_reason)
         if audit is not None and certificate is not None and is_truncated(audit.finish_reason):
             granted = self._allowance.grant

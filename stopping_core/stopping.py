@@ -80,6 +80,9 @@ class AdaptiveStopping:
         otherwise: What becomes of a request that the certificate does not hold for, in mode
             ``active``: ``refuse`` it with NotCertified, or answer it in ``shadow``, as after a
             model was swapped.
+        challenger: A rule for answers that is tried beside ``policy`` and changes nothing. On
+            requests that are drawn for an audit, and in shadow, ``Completion.trial`` says what it
+            would have left.
         steer: Chooses the certified level of each request, and its share of audits, in mode
             ``active``; it needs a certificate.
 
@@ -117,11 +120,13 @@ class AdaptiveStopping:
     certificate: Certificate | None = None
     trust: tuple[Difference, ...] = ()
     otherwise: Literal["refuse", "shadow"] = "refuse"
+    challenger: Policy | None = None
     steer: Steer | None = None
 
     def __post_init__(self) -> None:
         for name in ("policy", "reasoning"):
             _check_policy(name, getattr(self, name), self.probe)
+        _check_challenger(self.challenger)
         for name in ("completeness", "budget", "up_front"):
             _check_callable(name, getattr(self, name))
         for hook in self.hooks:
@@ -329,6 +334,14 @@ def _check_share(name: str, value: object) -> None:
 def _check_whole(name: str, value: object) -> None:
     if not isinstance(value, int) or value < 1:
         raise ValueError(f"{name} must be a whole number >= 1, got {value!r}")
+
+
+def _check_challenger(value: object) -> None:
+    if value is None:
+        return
+    _check_policy("challenger", value, "none")
+    if isinstance(value, Policy) and "probes" in value.needs():
+        raise ValueError(f"challenger must not need probes, got {value!r}")
 
 
 def _check_steer(steer: object, certificate: object) -> None:

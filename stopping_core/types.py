@@ -382,6 +382,25 @@ class Audit:
 
 
 @dataclass(frozen=True, slots=True)
+class Trial:
+    """What a challenger would have left of an answer that was seen to its end.
+
+    Args:
+        checkpoint: Where it would have stopped, or None.
+        text: The answer that it leaves.
+        full: The answer of the full run.
+        tokens: Output tokens of the full run's answer.
+        finish_reason: Of the full run.
+    """
+
+    checkpoint: Checkpoint | None
+    text: str
+    full: str
+    tokens: int
+    finish_reason: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class Completion:
     """What came of a request.
 
@@ -406,6 +425,8 @@ class Completion:
             shadow mode, and the policy would have stopped it; else None.
         audit_share: Probability with which such a stop is audited; 0 where none can be.
         audit_failed: Whether it was to be audited, and what would have come is not known.
+        trial: What the challenger would have made of it, in requests that were drawn for an audit
+            whatever came, and in shadow mode; else None.
         request_id: By which later feedback names the request.
         risk: Certified level of the policy that decided, or None.
         certificate: Fingerprint of the certificate, or ``""``.
@@ -427,6 +448,7 @@ class Completion:
     audit: Audit | None = None
     audit_share: float = 0.0
     audit_failed: bool = False
+    trial: Trial | None = None
     request_id: str = ""
     risk: float | None = None
     certificate: str = ""

@@ -23,7 +23,10 @@ _STATEMENT = re.compile(
         [\s*_]*+ (?:[:：]|(?:is|would\sbe)\b)
     )
     (?: [\s*_:] | (?:\$\$|\\\[)[^\S\n]*+(?:\n|\Z) )*+      # up to X, past a formula's first line
-    (?! not\b | [`.,:!?…。*_]*+(?:\s|\Z) | [$(\[{\\\ ]{0,4}\\f?box )   # nothing, or a box to fill
+    (?! not\b | [`.,:!?…。*_]*+(?:\s|\Z) | [$(\[{\\\ ]{0,4}\\f?box    # nothing, or a box to fill
+      | ["""
+    + FREE_TERMINATORS
+    + r"""] )
     """,
     re.IGNORECASE | re.MULTILINE | re.VERBOSE,
 )

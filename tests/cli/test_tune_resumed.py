@@ -55,7 +55,9 @@ def _finished(out: Path) -> int:
 def _break_off(signum: int, out: Path, *arguments: object) -> int:
     """Start a search in a process of its own, and end it in the third trial from there."""
     caught = out.with_name(f"caught {signum}")
-    command = [sys.executable, "-c", "from stopping_core.cli.app import main; main()", "tune"]
+    listens = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
+    begin = "from stopping_core.cli.app import main; main()"  # a job in the background would not
+    command = [sys.executable, "-c", f"{listens}; {begin}", "tune"]
     process = subprocess.Popen(
         [*command, *map(str, arguments)],
         cwd=ROOT,

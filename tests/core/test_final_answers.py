@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from stopping_core.completeness import AnswerPresent, JsonText
@@ -82,6 +82,7 @@ def test_nothing_stated(text: str) -> None:
 
 @settings(max_examples=400, deadline=None)
 @given(texts)
+@example("The answer is 。}the answer is:")
 def test_what_a_policy_stops_at_a_check_accepts(text: str) -> None:
     """From where the signal finds an answer, the check finds one in every longer text too."""
     signal, segmenter, check = AnswerPattern(), Segmenter(), AnswerPresent()

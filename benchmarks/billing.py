@@ -8,7 +8,8 @@ from stopping_core.budgets import cap
 from stopping_core.costs import CostRegime
 from stopping_core.ledger import Ledger
 from stopping_core.protocols import BudgetSchedule
-from stopping_core.types import Attempt, Request, Usage
+from stopping_core.results import Attempt
+from stopping_core.types import Request, Usage
 
 
 @dataclass(frozen=True, slots=True)

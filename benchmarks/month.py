@@ -27,11 +27,11 @@ from stopping_core.certificates import Certificate
 from stopping_core.cli.certify.run import columns_of, one_of_each
 from stopping_core.cli.fit.recorded import read_recorded
 from stopping_core.completeness import default_check
+from stopping_core.results import Attempt, Setting, Verdict
 from stopping_core.steering import LevelBandit, Objective, Pacer, Pilot, Satisfaction
 from stopping_core.testing import FakeClock
 from stopping_core.traces.graded import Graded
 from stopping_core.traces.sweep import cut
-from stopping_core.types import Attempt, Setting, Verdict
 
 _PLACE = Checkpoint(1, 1, 0.0, Boundary.SENTENCE)
 _HARD = 0.2  # of the prompts, while they drift

@@ -29,28 +29,13 @@ from stopping_core.protocols import (
 )
 from stopping_core.providers import Provider, find_provider
 from stopping_core.report import report
+from stopping_core.results import Attempt, Audit, Call, Completion, Draft, Setting, Trial, Verdict
 from stopping_core.retry import arun, astream, run, stream
 from stopping_core.session import Session
 from stopping_core.stitch import stitch
 from stopping_core.stopping import AdaptiveStopping
 from stopping_core.triage import triage
-from stopping_core.types import (
-    Attempt,
-    Audit,
-    Boundary,
-    Call,
-    Checkpoint,
-    Completion,
-    Decision,
-    Draft,
-    Probe,
-    Request,
-    Setting,
-    Step,
-    Trial,
-    Usage,
-    Verdict,
-)
+from stopping_core.types import Boundary, Checkpoint, Decision, Probe, Request, Step, Usage
 
 __all__ = [
     "AdaptiveStopping",

@@ -9,10 +9,28 @@ from stopping_core.budgets import cap
 from stopping_core.errors import NotCertified
 from stopping_core.ledger import Ledger
 from stopping_core.policies import Never
+from stopping_core.results import Attempt, Call, CallKind
 from stopping_core.stopping import AdaptiveStopping
-from stopping_core.types import Attempt, Call, CallKind, Request, Step
+from stopping_core.types import Request, Step
 
 _log = logging.getLogger(__name__)
+
+
+def admit(
+    stopping: AdaptiveStopping, request: Request, *, prefill: bool, hang_up_ends_bill: bool
+) -> Admission:
+    """Hold a request against the certificate; in shadow where that is wished for what is refused.
+
+    Raises:
+        NotCertified: It is refused.
+    """
+    try:
+        return Admission(stopping, request, prefill=prefill, hang_up_ends_bill=hang_up_ends_bill)
+    except NotCertified:
+        if stopping.otherwise == "refuse":
+            raise
+    shadow = stopping.replace(mode="shadow")
+    return Admission(shadow, request, prefill=prefill, hang_up_ends_bill=hang_up_ends_bill)
 
 
 class Admission:
@@ -28,6 +46,7 @@ class Admission:
         hang_up_ends_bill: Whether closing a stream ends the bill; else grants begin small.
 
     Attributes:
+        stopping: The settings.
         request: The request; what was made from the certificate's template with question and
             context as the policy was certified on them.
         may_cut: Whether nothing has shown yet that keeps the session from cutting.
@@ -50,7 +69,7 @@ class Admission:
         self.request = request
         self.may_cut = True
         self.uncertified = ""
-        self._stopping = stopping
+        self.stopping = stopping
         self._prefill = prefill
         self._certificate = None if stopping.mode == "off" else stopping.certificate
         self.certificate = ""
@@ -60,7 +79,7 @@ class Admission:
 
     def take_call(self, call: Call) -> None:
         """Look at a call before it is made: answers that are asked for anew were not recorded."""
-        if self._stopping.mode != "active" or not self._watches("stream"):
+        if self.stopping.mode != "active" or not self._watches("stream"):
             return
         if call.resample:
             self._keep_from_cutting("the answer is sampled anew, as the first was not complete")
@@ -78,7 +97,7 @@ class Admission:
             self.take_step(Step(reasoning, channel="reasoning"))
 
     def _hold(self, hang_up_ends_bill: bool) -> None:
-        stopping, certificate = self._stopping, self._certificate
+        stopping, certificate = self.stopping, self._certificate
         if certificate is None:
             return
         on_answer = certificate.scope.channel == "answer"
@@ -116,13 +135,13 @@ class Admission:
 
     @property
     def _ends_reasoning(self) -> bool:
-        certificate, stopping = self._certificate, self._stopping
+        certificate, stopping = self._certificate, self.stopping
         if certificate is None or certificate.scope.channel == "answer":
             return False
         return stopping.mode == "active" and not isinstance(stopping.reasoning, Never)
 
     def _watches(self, kind: str) -> bool:
-        return self._certificate is not None and kind not in self._stopping.trust
+        return self._certificate is not None and kind not in self.stopping.trust
 
     def _keep_from_cutting(self, why: str) -> None:
         if why and self.may_cut:
@@ -132,7 +151,7 @@ class Admission:
 
     def _falls_short(self, tokens: int, hang_up_ends_bill: bool) -> str:
         """Say what keeps an answer from having so many tokens as if in one call, or ``""``."""
-        stopping, request, active = self._stopping, self.request, self._stopping.mode == "active"
+        stopping, request, active = self.stopping, self.request, self.stopping.mode == "active"
         limits = {"the request's max_tokens": request.max_tokens}
         if active:
             limits["max_total_tokens"] = stopping.max_total_tokens
@@ -165,7 +184,7 @@ class Admission:
 
     def _grants(self, tokens: int) -> list[int]:
         """What the budget grants, call by call, to an answer that needs so many tokens."""
-        stopping, request = self._stopping, self.request
+        stopping, request = self.stopping, self.request
         ledger, grants = Ledger(), list[int]()
         for attempt in range(stopping.attempts):
             granted = cap(stopping.budget(request, ledger), request, ledger)

@@ -9,20 +9,10 @@ from typing import NamedTuple
 from stopping_core.channels import ChannelSplitter
 from stopping_core.engine import Engine
 from stopping_core.protocols import Prober
+from stopping_core.results import Audit, Call, Trial
 from stopping_core.stitch import Stitcher
 from stopping_core.stopping import AdaptiveStopping
-from stopping_core.types import (
-    CONTINUE,
-    Audit,
-    Call,
-    Channel,
-    Checkpoint,
-    Decision,
-    Probe,
-    Request,
-    Step,
-    Trial,
-)
+from stopping_core.types import CONTINUE, Channel, Checkpoint, Decision, Probe, Request, Step
 
 _LONGER = 16  # times the limit of a probe: what an audit asks for an early answer that it has cut
 

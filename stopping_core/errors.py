@@ -1,7 +1,7 @@
 """Errors of a run; each carries the work done so far, so that nothing is lost.
 
 A caller's mistake is a ``ValueError`` where the object is made. Model text never raises: it gives a
-:class:`~stopping_core.types.Verdict`. What remains is a run that could not be finished.
+:class:`~stopping_core.results.Verdict`. What remains is a run that could not be finished.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from stopping_core.types import Completion
+from stopping_core.results import Completion
 
 
 class StoppingError(Exception):

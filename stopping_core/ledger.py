@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from stopping_core.types import Attempt, Usage
+from stopping_core.results import Attempt
+from stopping_core.types import Usage
 
 
 class Ledger:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Callable, Generator
 from typing import TYPE_CHECKING, Protocol, TypeAlias, runtime_checkable
 
-from stopping_core.types import Call, Completion, Draft, Probe, Request, Setting, Step, Verdict
+from stopping_core.results import Call, Completion, Draft, Setting, Verdict
+from stopping_core.types import Probe, Request, Step
 
 if TYPE_CHECKING:
     from stopping_core.certificates import Certificate

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from stopping_core.types import Completion
+from stopping_core.results import Completion
 
 
 def report(completion: Completion) -> dict[str, Any]:

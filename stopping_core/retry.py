@@ -23,8 +23,9 @@ from stopping_core.answer import Emission
 from stopping_core.errors import BudgetExhausted, TransportFailed
 from stopping_core.faults import is_transient, retry_after
 from stopping_core.protocols import AsyncBackend, Backend
+from stopping_core.results import Call, Completion
 from stopping_core.session import Session
-from stopping_core.types import Call, Completion, Step
+from stopping_core.types import Step
 
 logger = logging.getLogger(__name__)
 

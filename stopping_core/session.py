@@ -5,37 +5,24 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Literal
 from uuid import uuid4
 
-from stopping_core.admission import Admission
+from stopping_core.admission import admit
 from stopping_core.allowance import Allowance
 from stopping_core.answer import Answer, Emission
-from stopping_core.completeness import EndsSentence, broke_off, is_truncated
-from stopping_core.errors import BudgetExhausted, NotCertified
+from stopping_core.auditing import Auditing, check_prober
+from stopping_core.completeness import EndsSentence, broke_off, fast_part
+from stopping_core.errors import BudgetExhausted
 from stopping_core.faults import is_timeout, was_unsent
 from stopping_core.labels import current_labels
 from stopping_core.ledger import Ledger
-from stopping_core.policies import LoopGuard, Never, Policy
-from stopping_core.protocols import CompletenessCheck, Prober
+from stopping_core.protocols import Prober
+from stopping_core.results import Attempt, Call, CallKind, Completion, Draft, Verdict
+from stopping_core.running import RunningCall
 from stopping_core.signals import find_loop
 from stopping_core.stopping import AdaptiveStopping
 from stopping_core.triage import triage
-from stopping_core.types import (
-    Attempt,
-    Audit,
-    Call,
-    CallKind,
-    Checkpoint,
-    Completion,
-    Decision,
-    Draft,
-    Request,
-    Step,
-    Trial,
-    Usage,
-    Verdict,
-)
+from stopping_core.types import Checkpoint, Decision, Request, Step
 
 _GO_ON = (
     "Your last message broke off. Go on exactly where it stopped, with the very next word. Repeat "
@@ -88,19 +75,15 @@ class Session:
         if labels := current_labels():
             request = replace(request, metadata={**labels, **request.metadata})
         self.request_id = str(request.metadata.get("request_id") or uuid4().hex)
-        stopping = stopping.steered(_named(request, self.request_id))
+        named = replace(request, metadata={**request.metadata, "request_id": self.request_id})
+        stopping = stopping.steered(named)
         check_prober(stopping, prober)
-        how = {"prefill": prefill, "hang_up_ends_bill": hang_up_ends_bill}
-        try:
-            self._admission = Admission(stopping, request, **how)
-        except NotCertified:
-            if stopping.otherwise == "refuse":
-                raise
-            stopping = stopping.replace(mode="shadow")
-            self._admission = Admission(stopping, request, **how)
-        self.stopping = stopping
-        self._risk = stopping.risk
+        self._admission = admit(
+            stopping, request, prefill=prefill, hang_up_ends_bill=hang_up_ends_bill
+        )
+        self.stopping = stopping = self._admission.stopping
         self.request = request = self._admission.request
+        self._risk = stopping.risk
         self.ledger = Ledger()
         self.done = False
         self.error: Exception | None = None
@@ -108,13 +91,8 @@ class Session:
         self._prefill = prefill
         self._hang_up_ends_bill = hang_up_ends_bill
         self._active = stopping.mode == "active"
-        self._audit: Audit | None = None
-        self._trial: Trial | None = None
-        self._audit_share = {"active": stopping.audit, "shadow": 1.0}.get(stopping.mode, 0.0)
-        if not _can_audit(stopping, prober):
-            self._audit_share = 0.0
-        audited = self._active and self._audit_share > 0 and draw() < self._audit_share
-        self._audit_failed = False
+        self._auditing = Auditing(stopping, prober, draw)
+        audited = self._auditing.drawn
         self._allowance = Allowance(
             stopping, self.ledger, hang_up_ends_bill=hang_up_ends_bill, audited=audited
         )
@@ -131,15 +109,7 @@ class Session:
         self._plan: CallKind = "first"
         self._call = Call("first", 0, None)
         self._verdict = Verdict(complete=False, reason="nothing was generated")
-        self._finish_reason: str | None = None
-        self._ended: Literal["", "with text", "alone"] = ""  # how the finish reason came
-        self._premature = False  # whether text came after a finish reason
-        self._usage: Usage | None = None
-        self._tokens = 0
-        self._unsent = False
-        self._broken = False  # whether the call was cut off behind a stop that was audited
-        self._open = False
-        self._call_start = 0.0
+        self._running = RunningCall()
         self._shown = False
         self._fallback: Draft | None = None
         self._opening = ""  # of the answer, put in behind reasoning that was ended
@@ -166,29 +136,23 @@ class Session:
                     self.completion,
                 )
         self._call = self._make_call(self._plan, now)
-        self._open = True
-        self._call_start = now
-        self._tokens = 0
-        self._finish_reason = None
-        self._ended, self._premature = "", False
-        self._unsent = self._broken = False
-        self._usage = None
+        self._running = RunningCall(now, is_open=True)
+        self._auditing.broken = False
         self._answer.begin(self._call)
         self._admission.take_call(self._call)
         return self._call
 
     def feed(self, step: Step, now: float) -> Emission:
         """Take one step of the current call."""
-        self._tokens += step.tokens
+        self._running.take(step)
         self._admission.take_step(step)
-        self._note_end(step)
-        self._usage = step.usage or self._usage
         seconds = self._elapsed(now)
         emission = self._answer.feed(step, seconds)
-        if self._active and not emission.stop and not self._ended:
-            reason = self._allowance.passed(self._tokens + self._answer.probed, seconds)
+        if self._active and not emission.stop and not self._running.ended:
+            tokens = self._running.tokens + self._answer.probed
+            reason = self._allowance.passed(tokens, seconds)
             if reason and self._answer.overran:
-                self._broken = True
+                self._auditing.broken = True
                 early = self._answer.fall_back(seconds)
                 emission = emission._replace(text=emission.text + early, stop=True)
             if reason and not self._answer.decision.stop:
@@ -201,9 +165,10 @@ class Session:
         """Take the end of the current call, the model's or ours; judge the draft, plan the next."""
         emission = self._drain(now)
         draft = self._draft()
-        self._note_audit()
+        auditing, overran = self._auditing, self._answer.overran
+        auditing.end_call(self._answer, self._running.finish_reason, self._allowance.grant)
         self._verdict = self._judge(draft)
-        hung_up = draft.finish_reason == "cut" and (self._broken or not self._answer.overran)
+        hung_up = draft.finish_reason == "cut" and (auditing.broken or not overran)
         self._record(now, draft, hung_up=hung_up)
         if self._verdict.complete or not self._active:
             self.done = True
@@ -217,11 +182,12 @@ class Session:
         An error after the end, the model's or ours, changes nothing: the answer is there. A
         time-out at the end of ``max_seconds`` is the stop that the next step would have been.
         """
-        if self._ended or self._answer.decision.stop:
-            self._broken = not self._ended
+        running = self._running
+        if running.ended or self._answer.decision.stop:
+            self._auditing.broken = not running.ended
             return self.end(now)
-        self._finish_reason = None
-        self._unsent = self._tokens == 0 and was_unsent(error)
+        running.finish_reason = None
+        running.unsent = running.tokens == 0 and was_unsent(error)
         limit = self.stopping.max_seconds if self._active else None
         if limit is not None and is_timeout(error) and self._elapsed(now) + _EARLY >= limit:
             self._answer.decision = Decision(True, "deadline", forced=True)
@@ -230,7 +196,7 @@ class Session:
         self.error = error
         draft = self._draft()
         self._verdict = Verdict(complete=False, reason=f"the transport failed: {error!r}")
-        hung_up = self._tokens > 0 or is_timeout(error)
+        hung_up = running.tokens > 0 or is_timeout(error)
         self._record(now, draft, hung_up=hung_up, error=f"{type(error).__name__}: {error}")
         if self._active or not draft.text:
             self._plan_after(draft)
@@ -243,7 +209,7 @@ class Session:
 
         A call that is still open is booked. What came of it is in :attr:`completion`.
         """
-        if self._open:
+        if self._running.is_open:
             self._verdict = Verdict(complete=False, reason=f"abandoned: {error!r}")
             name = type(error).__name__
             self._record(now, self._draft(), hung_up=True, error=f"abandoned: {name}")
@@ -261,7 +227,7 @@ class Session:
         may be a provider's word on every chunk.
         """
         seconds = self._allowance.patience(self._elapsed(now))
-        if self._active and self._ended == "alone":
+        if self._active and self._running.ended == "alone":
             return _LINGERING if seconds is None else min(seconds, _LINGERING)
         return seconds
 
@@ -293,10 +259,10 @@ class Session:
             would_stop=self.would_stop,
             hang_up_ends_bill=self._hang_up_ends_bill,
             uncertified=self._admission.uncertified,
-            audit=self._audit_with(draft),
-            audit_share=self._audit_share,
-            audit_failed=self._audit_failed,
-            trial=None if self._audit_failed else self._trial,
+            audit=self._auditing.with_answer(draft),
+            audit_share=self._auditing.share,
+            audit_failed=self._auditing.failed,
+            trial=self._auditing.trial,
             request_id=self.request_id,
             risk=self._risk,
             certificate=self._admission.certificate,
@@ -313,20 +279,16 @@ class Session:
         return self._admission.may_cut and self._is_complete(self._answer.settled, decision)
 
     def _is_complete(self, text: str, decision: Decision) -> bool:
-        check: CompletenessCheck | None = self.stopping.completeness
-        if getattr(check, "slow", False):
-            check = getattr(check, "fast", None)
-        if check is None:
-            return True
+        check = fast_part(self.stopping.completeness)
         draft = Draft(text, self._answer.reasoning, "cut", decision)
-        return check(self.request, draft).complete
+        return check is None or check(self.request, draft).complete
 
     def _confirm_thought(self, decision: Decision) -> bool:
         return self._admission.may_cut
 
     def _draft(self) -> Draft:
         answer = self._answer
-        reason = "cut" if answer.decision.stop else self._finish_reason
+        reason = "cut" if answer.decision.stop else self._running.finish_reason
         draft = Draft(answer.text, answer.reasoning, reason, answer.decision)
         incomplete = self.done and not self._verdict.complete
         return self._fuller(draft) if incomplete else draft
@@ -358,51 +320,13 @@ class Session:
         ended = not draft.decision.stop
         return self._active and asked and ended and draft.text.strip() == self._call.prefix.strip()
 
-    def _note_audit(self) -> None:
-        """Take what an audit of the call that ends has shown, if it has."""
-        certificate = self.stopping.certificate
-        if not self._broken:
-            self._trial = self._answer.trial(self._finish_reason)
-        audit = None if self._broken else self._answer.audit(self._finish_reason)
-        if audit is not None and certificate is not None and is_truncated(audit.finish_reason):
-            granted = self._allowance.grant
-            if granted is not None and granted < certificate.scope.max_tokens:
-                audit = None  # a certified run would have had more
-        if audit is not None:
-            self._audit = audit
-        elif self._answer.overran:
-            self._audit_failed = True
-
-    def _audit_with(self, draft: Draft) -> Audit | None:
-        """The audit; of reasoning that went on, with the answer that came in the end."""
-        audit = self._audit
-        if audit is None or audit.channel == "answer" or not self._active:
-            return audit
-        return replace(audit, full=draft.text, finish_reason=draft.finish_reason)
-
     # -- booking and planning
 
-    def _note_end(self, step: Step) -> None:
-        """Note a finish reason, as far as it can be believed."""
-        if step.text and self._ended:
-            self._ended, self._premature = "", True
-        if not step.finish_reason:
-            return
-        self._finish_reason = step.finish_reason
-        if not step.text:
-            self._ended = "alone"
-        elif not self._premature:
-            self._ended = "with text"
-
     def _record(self, now: float, draft: Draft, *, hung_up: bool, error: str = "") -> None:
-        self._open = False
-        running = hung_up and not self._ended and not self._unsent
-        billed = self._usage
-        generated = billed.generated if billed is not None else self._tokens
-        counted = billed is not None
-        if running and generated < self._tokens:  # what a provider says on the way is not the sum
-            counted, generated = False, self._tokens
-        prompt = billed.prompt if billed is not None else None
+        running = self._running
+        running.is_open = False
+        generated, counted = running.generated(hung_up=hung_up)
+        prompt = running.usage.prompt if running.usage is not None else None
         if prompt is not None and self._call.kind == "first":
             # What the prompt takes of the context window is known from here on.
             self.request = replace(self.request, prompt_tokens=prompt)
@@ -413,7 +337,7 @@ class Session:
                 self.ledger.estimated and self.ledger.billed > 0
             )
         left = 0
-        if running and self._call.max_tokens is not None:
+        if running.still_billed(hung_up=hung_up) and self._call.max_tokens is not None:
             left = max(0, self._call.max_tokens - generated)
         saved = hung_up and draft.finish_reason == "cut" and self._hang_up_ends_bill
         self.ledger.attempts.append(
@@ -423,7 +347,7 @@ class Session:
                 generated=generated,
                 reasoning=self._answer.thought_tokens,
                 prompt_tokens=prompt,
-                seconds=now - self._call_start,
+                seconds=now - running.start,
                 finish_reason=draft.finish_reason,
                 reason=draft.decision.reason,
                 verdict=self._verdict,
@@ -461,14 +385,9 @@ class Session:
         self._plan = kind
         if kind == "close_reasoning":
             self._why_closed = draft.decision.reason
-            self._opening = self._closing_words().partition(self.stopping.reasoning_tags[1])[2]
-            self._opening = self._opening.lstrip()
+            words = self.stopping.closing_words(prefill=self._prefill)
+            self._opening = words.partition(self.stopping.reasoning_tags[1])[2].lstrip()
             self._answer.open(self._opening)
-
-    def _closing_words(self) -> str:
-        """What closes reasoning that was ended, and leads to the answer."""
-        words, closing = self.stopping.probe, self.stopping.reasoning_tags[1]
-        return words if self._prefill and closing in words else f"{closing}\n\n"
 
     def _kept(self, kind: CallKind, draft: Draft) -> int:
         """How many characters of the draft the next call goes on from."""
@@ -483,7 +402,7 @@ class Session:
         prefix, thoughts, words = self._answer.text, self._answer.reasoning, ""
         prefill = self._answer.written if self._prefill or not prefix else prefix
         if kind == "close_reasoning":
-            words = self._closing_words()
+            words = self.stopping.closing_words(prefill=self._prefill)
             prefill = f"{self.stopping.reasoning_tags[0]}{thoughts}{words}"
         return Call(
             kind=kind,
@@ -524,33 +443,6 @@ class Session:
 
     def _elapsed(self, now: float) -> float:
         return now - self._start if self._start is not None else 0.0
-
-
-def _can_audit(stopping: AdaptiveStopping, prober: Prober | None) -> bool:
-    """Whether every stop that is not forced can be audited; of reasoning only by asking."""
-    if isinstance(stopping.reasoning, Never | LoopGuard):
-        return True
-    return prober is not None and stopping.reasoning_tags[1] in stopping.probe
-
-
-def _named(request: Request, request_id: str) -> Request:
-    """The request as a steer sees it, with its name."""
-    return replace(request, metadata={**request.metadata, "request_id": request_id})
-
-
-def check_prober(stopping: AdaptiveStopping, prober: Prober | None) -> None:
-    """Refuse policies that probe where there is no prober.
-
-    Raises:
-        ValueError: Names the policy.
-    """
-    for name in ("policy", "reasoning"):
-        policy: Policy = getattr(stopping, name)
-        if prober is None and stopping.mode != "off" and "probes" in policy.needs():
-            raise ValueError(
-                f"{name} must not need probes where the model cannot be asked in the middle of a "
-                f"call, as a local one can that generates a single answer, got {policy!r}"
-            )
 
 
 def _size(draft: Draft) -> tuple[int, int]:

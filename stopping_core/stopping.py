@@ -54,8 +54,8 @@ class AdaptiveStopping:
         mode: ``active`` cuts; ``shadow`` decides and records but leaves the call and its text
             alone; ``off`` does nothing.
         audit: Share of the requests, in [0, 1), whose stops are only noted in mode ``active``: the
-            call goes on to its end, unseen by the user, and :attr:`~stopping_core.types.
-            Completion.audit` holds what the stop would have left beside what came. Forced stops are
+            call goes on to its end, unseen by the user, and ``Completion.audit``
+            holds what the stop would have left beside what came. Forced stops are
             made all the same, and the end of reasoning is audited only where the model can be asked
             in the middle of a call.
         max_total_tokens: Output tokens billed over all calls, >= 1, or None.
@@ -204,8 +204,8 @@ class AdaptiveStopping:
         What is uncommon or only shows in the stream keeps the policy from cutting, which loses
         nothing: a question or a context that is longer or shorter than any that was recorded, a
         chunk that holds several tokens, none of the logprobs that the policy reads, an answer that
-        is sampled anew. It is logged, and :attr:`~stopping_core.types.Completion.uncertified` says
-        so.
+        is sampled anew. It is logged, and :attr:`~stopping_core.results.Completion.uncertified`
+        says so.
 
         Args:
             path: The certificate, JSON.
@@ -283,6 +283,15 @@ class AdaptiveStopping:
             return None
         answers = self.certificate.scope.channel == "answer"
         return self.certificate.risk_of(self.policy if answers else self.reasoning)
+
+    def closing_words(self, *, prefill: bool) -> str:
+        """What closes reasoning that was ended, and leads to the answer.
+
+        Args:
+            prefill: Whether the model continues a prefix as its own text, and so goes on from them.
+        """
+        closing = self.reasoning_tags[1]
+        return self.probe if prefill and closing in self.probe else f"{closing}\n\n"
 
     def replace(self, **changes: Any) -> Self:
         """Return a copy with fields changed."""

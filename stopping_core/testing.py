@@ -18,8 +18,9 @@ from stopping_core.engine import Engine
 from stopping_core.ledger import Ledger
 from stopping_core.policies import Policy
 from stopping_core.protocols import BudgetSchedule, CompletenessCheck, Signal
+from stopping_core.results import Attempt, Call, Draft
 from stopping_core.segmenter import Segmenter
-from stopping_core.types import Attempt, Call, Draft, Probe, Request, Step
+from stopping_core.types import Probe, Request, Step
 
 if TYPE_CHECKING:
     from stopping_core.traces.run import Run

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from stopping_core.completeness import broke_off, is_blocked, is_truncated
+from stopping_core.results import CallKind, Draft
 from stopping_core.signals import find_loop
-from stopping_core.types import CallKind, Draft
 
 
 def triage(draft: Draft, *, shown: bool = False) -> CallKind | None:

@@ -20,12 +20,13 @@ from stopping_core.policies.learned.fitting import (
 )
 from stopping_core.policies.learned.salience import read_context
 from stopping_core.policies.learned.thinking import ThinkingEvidence
+from stopping_core.results import Draft
 from stopping_core.traces.columns import Columns
 from stopping_core.traces.graded import Graded
 from stopping_core.traces.run import Run, Trace
 from stopping_core.traces.splits import split
 from stopping_core.traces.stream import thoughts_by
-from stopping_core.types import Decision, Draft
+from stopping_core.types import Decision
 
 _FEWEST = 10  # families; below it groups are drawn
 _FIRST = 16  # tokens whose mean logprob is taken

@@ -13,7 +13,7 @@ from stopping_core.budgets import LengthModel
 from stopping_core.certificates.fitted import Origin, lengths_of
 from stopping_core.certificates.plain_file import between, read_file, texts, write_file
 from stopping_core.certificates.scope import Scope
-from stopping_core.completeness import default_check
+from stopping_core.completeness import default_check, fast_part
 from stopping_core.plain_data import finite, listed, members, whole_number
 from stopping_core.policies import Never, Policy
 from stopping_core.policies.learned import LearnedStopping, LossModel
@@ -321,11 +321,8 @@ def _before_cut(check: CompletenessCheck) -> tuple[CompletenessCheck, ...]:
 
     A wrapper that an integration puts around a check says by ``stands_for`` which one it is.
     """
-    check = getattr(check, "stands_for", check)
-    if getattr(check, "slow", False):
-        fast: CompletenessCheck | None = getattr(check, "fast", None)
-        return () if fast is None else _parts(fast)
-    return _parts(check)
+    fast = fast_part(getattr(check, "stands_for", check))
+    return () if fast is None else _parts(fast)
 
 
 def _parts(check: CompletenessCheck) -> tuple[CompletenessCheck, ...]:

@@ -1,6 +1,6 @@
 """Completeness checks: whether a draft is a complete answer, and what is missing."""
 
-from stopping_core.completeness.compose import all_of, any_of
+from stopping_core.completeness.compose import all_of, any_of, fast_part
 from stopping_core.completeness.default import NotEmpty, default_check
 from stopping_core.completeness.fences import ClosedFences
 from stopping_core.completeness.finish import FinishReason, broke_off, is_blocked, is_truncated
@@ -25,6 +25,7 @@ __all__ = [
     "any_of",
     "broke_off",
     "default_check",
+    "fast_part",
     "is_blocked",
     "is_truncated",
 ]

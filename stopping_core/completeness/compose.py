@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from stopping_core.protocols import CompletenessCheck
-from stopping_core.types import Draft, Request, Verdict
+from stopping_core.results import Draft, Verdict
+from stopping_core.types import Request
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,3 +109,8 @@ def _is_slow(check: CompletenessCheck) -> bool:
 
 def _join(reasons: list[str]) -> str:
     return "; ".join(dict.fromkeys(filter(None, reasons)))
+
+
+def fast_part(check: CompletenessCheck | None) -> CompletenessCheck | None:
+    """Return what is asked before a cut: of a slow check what is fast of it, None where nothing."""
+    return getattr(check, "fast", None) if getattr(check, "slow", False) else check

@@ -9,7 +9,8 @@ from stopping_core.completeness.fences import ClosedFences
 from stopping_core.completeness.finish import FinishReason, is_tool_call
 from stopping_core.completeness.json_text import ClosedJson
 from stopping_core.protocols import CompletenessCheck
-from stopping_core.types import Draft, Request, Verdict
+from stopping_core.results import Draft, Verdict
+from stopping_core.types import Request
 
 
 @dataclass(frozen=True, slots=True)

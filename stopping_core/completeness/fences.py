@@ -6,7 +6,8 @@ import re
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from stopping_core.types import Draft, Request, Verdict
+from stopping_core.results import Draft, Verdict
+from stopping_core.types import Request
 
 # Fences may stand in quotes and list items; four spaces make no difference to a model.
 _FENCE = re.compile(r"(?:[ \t>]|[-*+][ \t]|\d{1,9}[.)][ \t])*(`{3,}|~{3,})(.*)")

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from stopping_core.providers import PROVIDERS
-from stopping_core.types import Draft, Request, Verdict
+from stopping_core.results import Draft, Verdict
+from stopping_core.types import Request
 
 _TRUNCATED = frozenset(mark.lower() for row in PROVIDERS for mark in row.truncation_marks)
 _BLOCKED = frozenset(

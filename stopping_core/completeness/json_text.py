@@ -7,8 +7,9 @@ import re
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from stopping_core.results import Draft, Verdict
 from stopping_core.strict_json import NotJson, decode
-from stopping_core.types import Draft, Request, Verdict
+from stopping_core.types import Request
 
 _SPACE = " \t\r\n"
 _OPENS_OBJECT = re.compile(

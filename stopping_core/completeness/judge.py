@@ -9,7 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
 
-from stopping_core.types import Draft, Request, Verdict
+from stopping_core.results import Draft, Verdict
+from stopping_core.types import Request
 
 _REPLY = re.compile(r"\W*(?:(yes|complete|true)|(no|not|incomplete|false))\b", re.IGNORECASE)
 

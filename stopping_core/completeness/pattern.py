@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 
 from stopping_core.final_answers import states_answer
 from stopping_core.patterns import compile_pattern
-from stopping_core.types import Draft, Request, Verdict
+from stopping_core.results import Draft, Verdict
+from stopping_core.types import Request
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from stopping_core.completeness.json_text import Parsed, parse
 from stopping_core.errors import MissingPackage
-from stopping_core.types import Draft, Request, Verdict
+from stopping_core.results import Draft, Verdict
+from stopping_core.types import Request
 
 if TYPE_CHECKING:
     from pydantic import BaseModel

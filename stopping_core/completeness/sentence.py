@@ -8,8 +8,9 @@ from dataclasses import dataclass
 
 from stopping_core.completeness.fences import find_open
 from stopping_core.completeness.json_text import parse
+from stopping_core.results import Draft, Verdict
 from stopping_core.sentence_ends import TAIL, ends_sentence, is_label
-from stopping_core.types import Draft, Request, Verdict
+from stopping_core.types import Request
 
 _FAR = 256  # characters of the last line that are looked at, so that no pattern runs long
 # Thai, Lao: sentences end in a space and no sign, so nothing can be said against an end.

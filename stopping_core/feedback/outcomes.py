@@ -9,7 +9,8 @@ from typing import Any, Literal, TypeAlias, get_args
 from uuid import uuid4
 
 from stopping_core.plain_data import finite, whole_number
-from stopping_core.types import Completion, Mode, Request, Usage
+from stopping_core.results import Completion
+from stopping_core.types import Mode, Request, Usage
 
 Arm: TypeAlias = Literal["active", "shadow", "audit", "off"]
 """How a request was treated: ``audit`` was let run on, at random, to measure what cuts lose."""
@@ -78,7 +79,7 @@ class Outcome:
         audit_share: Probability, in [0, 1], with which a stop was audited.
         loss: What the stop of an audited request lost, in [0, 1], or None where not known.
         complete: Whether the completeness check passed.
-        finish_reason: As in :class:`~stopping_core.types.Draft`.
+        finish_reason: As in :class:`~stopping_core.results.Draft`.
         uncertified: Why the certificate's promise does not hold, or ``""``.
         prompt_tokens: ``prompt`` of :class:`~stopping_core.types.Usage`, as are the next ones.
         generated: Output tokens of all calls.

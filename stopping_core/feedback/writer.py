@@ -21,7 +21,8 @@ from stopping_core.feedback.lines import Record, from_line, to_line
 from stopping_core.feedback.outcomes import Feedback, Outcome, outcome_of
 from stopping_core.feedback.spool import Batch, Spool, SpoolFull, left_behind
 from stopping_core.feedback.store import OutcomeStore
-from stopping_core.types import Completion, Request
+from stopping_core.results import Completion
+from stopping_core.types import Request
 
 try:
     from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, StatementError

@@ -32,6 +32,19 @@ FAITH = {"above": 1.0, "below": 3.0}
 """What that guess counts for, in losses expected at the level."""
 
 
+def weighted_loss(loss: float, weight: float, most_weight: float) -> float:
+    """Return a loss times its weight.
+
+    Raises:
+        ValueError: ``loss`` is not in [0, 1], or ``weight`` not in [1, most_weight].
+    """
+    if not 0 <= loss <= 1:
+        raise ValueError(f"loss must be in [0, 1], got {loss}")
+    if not 1 <= weight <= most_weight:
+        raise ValueError(f"weight must be in [1, {most_weight:g}], got {weight}")
+    return loss * weight
+
+
 class Betting:
     """Wealth of bettors against many hypotheses, or on many streams, at once.
 

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from stopping_core.monitoring.betting import Betting, Direction, Floats
+from stopping_core.monitoring.betting import Betting, Direction, Floats, weighted_loss
 
 _DIRECTIONS: tuple[Direction, ...] = ("above", "below")
 
@@ -79,11 +79,7 @@ class ConfidenceSequence:
         Raises:
             ValueError: An argument is out of its interval. Nothing was taken.
         """
-        if not 0 <= loss <= 1:
-            raise ValueError(f"loss must be in [0, 1], got {loss}")
-        if not 1 <= weight <= self.most_weight:
-            raise ValueError(f"weight must be in [1, {self.most_weight:g}], got {weight}")
-        weighted = loss * weight
+        weighted = weighted_loss(loss, weight, self.most_weight)
         self._above.update(weighted)
         self._below.update(weighted)
         self._sum += weighted

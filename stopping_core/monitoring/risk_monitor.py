@@ -5,7 +5,15 @@ from __future__ import annotations
 import math
 from typing import Any, Self
 
-from stopping_core.monitoring.betting import CAP, FAITH, GUESS, IDLE, PUT_BACK, Direction
+from stopping_core.monitoring.betting import (
+    CAP,
+    FAITH,
+    GUESS,
+    IDLE,
+    PUT_BACK,
+    Direction,
+    weighted_loss,
+)
 from stopping_core.plain_data import finite, members, whole_number
 
 _SETTINGS = ("alpha", "delta", "direction", "most_weight", "memory")
@@ -111,11 +119,8 @@ class RiskMonitor:
         Raises:
             ValueError: An argument is out of its interval. Nothing was taken.
         """
-        if not 0 <= loss <= 1:
-            raise ValueError(f"loss must be in [0, 1], got {loss}")
-        if not 1 <= weight <= self.most_weight:
-            raise ValueError(f"weight must be in [1, {self.most_weight:g}], got {weight}")
-        y, level, mean = loss * weight / self.most_weight, self._level, self._mean
+        y = weighted_loss(loss, weight, self.most_weight) / self.most_weight
+        level, mean = self._level, self._mean
         bet = 0.0
         if self._above and mean > level:
             away = mean - level

@@ -6,7 +6,8 @@ from collections.abc import Callable
 from typing import Literal, TypeAlias
 
 from stopping_core.monitoring import ConfidenceSequence, RiskMonitor
-from stopping_core.types import Audit, Completion, Request
+from stopping_core.results import Audit, Completion
+from stopping_core.types import Request
 
 Finding: TypeAlias = Literal["promote", "keep", "undecided"]
 

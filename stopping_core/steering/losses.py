@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from stopping_core.metrics import GRADERS
-from stopping_core.types import Audit, Request
+from stopping_core.results import Audit
+from stopping_core.types import Request
 
 
 class GoldLoss:

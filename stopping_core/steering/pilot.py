@@ -16,12 +16,13 @@ from stopping_core.costs import CostRegime
 from stopping_core.monitoring import Monitor, Observation, Outcome
 from stopping_core.plain_data import members
 from stopping_core.policies.learned import LearnedStopping
+from stopping_core.results import Audit, Completion, Setting
 from stopping_core.steering.bandit import LevelBandit, name_of
 from stopping_core.steering.pacer import Pacer, Smoothed
 from stopping_core.steering.satisfaction import Satisfaction
 from stopping_core.steering.tickets import Tickets
 from stopping_core.stopping import AdaptiveStopping
-from stopping_core.types import Audit, Completion, Request, Setting
+from stopping_core.types import Request
 
 _log = logging.getLogger(__name__)
 

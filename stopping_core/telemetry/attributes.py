@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from threading import Lock
 from typing import Final
 
+from stopping_core.results import Completion
 from stopping_core.telemetry.conventions import OTHER, OTHER_ERROR
-from stopping_core.types import Completion
 
 LONGEST: Final = 100
 """Characters that a value may have. A longer one is a text, and no name."""
@@ -71,7 +71,7 @@ def error_type(error: str) -> str:
     """The class of the error that ended a call, and nothing of its message, which may quote a key.
 
     Args:
-        error: As in :class:`~stopping_core.types.Attempt`.
+        error: As in :class:`~stopping_core.results.Attempt`.
 
     Returns:
         ``""`` where there was none. A consumer that went away is none either.
@@ -97,8 +97,8 @@ def finish_reason(reason: str | None, error: str) -> str:
     """Why a call or a request ended, where it may have ended without a reason.
 
     Args:
-        reason: As in :class:`~stopping_core.types.Draft`.
-        error: As in :class:`~stopping_core.types.Attempt`.
+        reason: As in :class:`~stopping_core.results.Draft`.
+        error: As in :class:`~stopping_core.results.Attempt`.
 
     Returns:
         ``"abandoned"`` where the consumer went away, ``"error"`` after an error, else ``"none"``

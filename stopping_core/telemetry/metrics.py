@@ -7,9 +7,10 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from stopping_core.errors import MissingPackage
+from stopping_core.results import Audit, Completion
 from stopping_core.telemetry import conventions as names
 from stopping_core.telemetry.attributes import BoundedValues, billed, finish_reason, last_error
-from stopping_core.types import Audit, Completion, Request
+from stopping_core.types import Request
 
 try:
     from opentelemetry import metrics, trace

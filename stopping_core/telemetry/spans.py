@@ -8,9 +8,10 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from stopping_core.errors import MissingPackage
+from stopping_core.results import Attempt, Completion
 from stopping_core.telemetry import conventions as names
 from stopping_core.telemetry.attributes import billed, error_type, finish_reason, last_error
-from stopping_core.types import Attempt, Completion, Request
+from stopping_core.types import Request
 
 try:
     from opentelemetry import trace

@@ -6,9 +6,11 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from stopping_core.completeness import fast_part
 from stopping_core.engine import Engine
 from stopping_core.policies import Policy
 from stopping_core.protocols import CompletenessCheck
+from stopping_core.results import Draft
 from stopping_core.traces.evidence import check_evidence, no_probe
 from stopping_core.traces.run import Run
 from stopping_core.traces.stream import (
@@ -20,7 +22,7 @@ from stopping_core.traces.stream import (
     stream,
     thinking_tokens,
 )
-from stopping_core.types import Channel, Checkpoint, Decision, Draft, Probe, Usage
+from stopping_core.types import Channel, Checkpoint, Decision, Probe, Usage
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,10 +104,7 @@ def before_cut(check: CompletenessCheck | None, channel: Channel) -> Completenes
     """
     if channel == "reasoning" and check is not None:
         raise ValueError(f"check must be None on the channel 'reasoning', got {check!r}")
-    if getattr(check, "slow", False):
-        fast: CompletenessCheck | None = getattr(check, "fast", None)
-        return fast
-    return check
+    return fast_part(check)
 
 
 class _Replay:

@@ -10,11 +10,12 @@ import numpy as np
 
 from stopping_core.policies import Policy
 from stopping_core.protocols import CompletenessCheck
+from stopping_core.results import Draft
 from stopping_core.traces.columns import Columns, Counts, Mask, Stops
 from stopping_core.traces.evidence import MissingEvidence, check_evidence, no_probe
 from stopping_core.traces.replay import Outcome, before_cut, replay
 from stopping_core.traces.stream import thoughts_by
-from stopping_core.types import Decision, Draft, Usage
+from stopping_core.types import Decision, Usage
 
 _CUT = Decision(stop=True)
 

@@ -21,7 +21,7 @@ from stopping_core.policies import Never
 from stopping_core.policies.learned import LearnedStopping, LossModel
 from stopping_core.policies.learned.logistic import Logistic
 from stopping_core.policies.learned.thinking import ThinkingEvidence
-from stopping_core.types import Verdict
+from stopping_core.results import Verdict
 from tests.calibration.certified import ASKED, made_certificate, made_scope
 
 

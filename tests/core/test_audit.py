@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import pytest
@@ -241,6 +242,6 @@ def test_an_audited_call_is_granted_all_at_once() -> None:
     """Where grants begin small, what a cut leaves would not be the full run."""
     stopping = AdaptiveStopping(policy=ONE_SENTENCE, audit=0.25, up_front=GeometricBudget(first=7))
     for draw, expected in ((0.0, TEXT), (0.5, None)):
-        live = Session(stopping, Request(), hang_up_ends_bill=False, draw=lambda d=draw: d)  # type: ignore[misc]
+        live = Session(stopping, Request(), hang_up_ends_bill=False, draw=partial(float, draw))
         done = run(live, ScriptedModel(words(TEXT)).backend)
         assert expected == (None if done.audit is None else done.audit.full)

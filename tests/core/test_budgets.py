@@ -17,7 +17,8 @@ from stopping_core import AdaptiveStopping, Session
 from stopping_core.budgets import CostCeiling, DeadlineBudget, FixedBudget, GeometricBudget, cap
 from stopping_core.ledger import Ledger
 from stopping_core.protocols import BudgetSchedule
-from stopping_core.types import Attempt, Request
+from stopping_core.results import Attempt
+from stopping_core.types import Request
 
 tokens = st.integers(1, 10_000)
 NOTHING: Any = None

@@ -27,7 +27,8 @@ from stopping_core.completeness import (
     is_truncated,
 )
 from stopping_core.protocols import CompletenessCheck
-from stopping_core.types import Draft, Request, Verdict
+from stopping_core.results import Draft, Verdict
+from stopping_core.types import Request
 
 CHECKS: list[CompletenessCheck] = [
     AnswerPresent(),

@@ -14,7 +14,8 @@ from pydantic import BaseModel, field_validator
 from stopping_core.completeness import ClosedJson, JsonSchema, JsonText
 from stopping_core.errors import MissingPackage
 from stopping_core.protocols import CompletenessCheck
-from stopping_core.types import Draft, Request, Verdict
+from stopping_core.results import Draft, Verdict
+from stopping_core.types import Request
 
 SHAPE = {
     "type": "object",

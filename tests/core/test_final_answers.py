@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 
 from stopping_core.completeness import AnswerPresent, JsonText
 from stopping_core.final_answers import last_answer, states_answer
+from stopping_core.results import Draft
 from stopping_core.segmenter import Segmenter
 from stopping_core.signals import AnswerPattern, JsonClosed
-from stopping_core.types import Draft, Request, Step
+from stopping_core.types import Request, Step
 
 PARTS = [
     *(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from contextvars import copy_context
+from typing import Any
 
 import pytest
 
@@ -51,7 +52,8 @@ def test_tasks_and_threads_keep_their_own() -> None:
 
 def test_a_label_is_a_text() -> None:
     """It is named where it is not."""
-    with pytest.raises(TypeError, match="user must be a text, got 7"), labelled(user=7):  # type: ignore[arg-type]
+    wrong: Any = 7
+    with pytest.raises(TypeError, match="user must be a text, got 7"), labelled(user=wrong):
         pass
 
 

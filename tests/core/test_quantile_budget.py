@@ -14,7 +14,8 @@ from stopping_core.budgets import QuantileBudget, cap
 from stopping_core.budgets.plan import Outlook, Prices, plan
 from stopping_core.costs import API, LOCAL, REGIMES, CostRegime
 from stopping_core.ledger import Ledger
-from stopping_core.types import Attempt, Request
+from stopping_core.results import Attempt
+from stopping_core.types import Request
 from tests.core.made_lengths import made_lengths
 
 ODD = ["", " \n", "\ud800", "?" * 5000, "\x00", "9" * 400, "٣ sentences", "how many " * 2000, "茶"]

@@ -3,7 +3,7 @@
 import pytest
 
 from stopping_core import Decision, Draft, triage
-from stopping_core.types import CallKind
+from stopping_core.results import CallKind
 
 LOOP = "The cat sat on the mat today. " * 5
 

@@ -15,7 +15,7 @@ def server() -> Iterator[Server]:
     """PostgreSQL, started once; who stops it starts it again."""
     folder = binaries()
     if folder is None:
-        pytest.skip("PostgreSQL is not installed: apt-get install postgresql")
+        pytest.skip("no PostgreSQL: apt-get install postgresql, as .ci/run does")
     started = Server(folder)
     yield started
     started.remove()

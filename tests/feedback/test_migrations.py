@@ -60,7 +60,7 @@ def test_a_broken_migration_leaves_nothing(url: str, monkeypatch: pytest.MonkeyP
     upgrade = command.upgrade
 
     def broken(*arguments: object) -> None:
-        upgrade(*arguments)  # type: ignore[arg-type]
+        upgrade(*arguments)  # type: ignore[arg-type]  # wrong on purpose
         raise KeyboardInterrupt
 
     monkeypatch.setattr(command, "upgrade", broken)

@@ -15,16 +15,8 @@ from stopping_core import AdaptiveStopping
 from stopping_core.costs import CostRegime
 from stopping_core.feedback import Feedback, Outcome, outcome_of
 from stopping_core.feedback.lines import Record, from_line, to_line
-from stopping_core.types import (
-    Attempt,
-    Audit,
-    Boundary,
-    Checkpoint,
-    Completion,
-    Request,
-    Usage,
-    Verdict,
-)
+from stopping_core.results import Attempt, Audit, Completion, Verdict
+from stopping_core.types import Boundary, Checkpoint, Request, Usage
 
 USAGE = Usage(100, 50, 7, 6, 5, 4, 3, 2, estimated=False)
 

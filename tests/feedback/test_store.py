@@ -225,7 +225,7 @@ def test_eight_processes_at_once(url: str, tmp_path: Path) -> None:
     assert [] == list((tmp_path / "spool").iterdir())
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="there are no forks here")
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="Windows has no forks; Linux and macOS do")
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 def test_a_fork_has_connections_of_its_own(store: OutcomeStore) -> None:
     """The child adds to the store, and the parent goes on with it."""

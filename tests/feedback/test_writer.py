@@ -258,7 +258,7 @@ def test_a_removed_file_is_told(store: Away, spool: Path, caplog: pytest.LogCapt
     assert f"{file} was removed by somebody" in caplog.text
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="there are no forks here")
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="Windows has no forks; Linux and macOS do")
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 @pytest.mark.parametrize("ends", ["closed", "killed"])
 def test_forks_record_for_themselves(url: str, spool: Path, ends: str) -> None:
@@ -285,7 +285,7 @@ def test_forks_record_for_themselves(url: str, spool: Path, ends: str) -> None:
     assert [] == left(spool)
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="there are no forks here")
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="Windows has no forks; Linux and macOS do")
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 def test_a_child_does_not_keep_its_parent_alive(store: Away, spool: Path) -> None:
     """The spool of a dead parent is free, though a child of its lives on."""

@@ -14,7 +14,8 @@ from llama_index.core.query_engine import RetryQueryEngine
 from llama_index.llms.stopping import CompletenessEvaluator
 from stopping_core import AdaptiveStopping
 from stopping_core.completeness import ClosedFences, EndsSentence, Judge, all_of
-from stopping_core.types import Draft, Request, Verdict
+from stopping_core.results import Draft, Verdict
+from stopping_core.types import Request
 from tests.integration_llama_index.asking import (
     HEAD,
     QUESTION,

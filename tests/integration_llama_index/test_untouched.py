@@ -19,7 +19,8 @@ from llama_index.llms.stopping import adaptive_llm
 from llama_index.llms.stopping.tools import OrToolCall, is_untouched, offers_tools
 from stopping_core import AdaptiveStopping, TransportFailed
 from stopping_core.completeness import EndsSentence, all_of
-from stopping_core.types import Decision, Draft, Request
+from stopping_core.results import Draft
+from stopping_core.types import Decision, Request
 from tests.integration_llama_index.asking import METHODS, QUESTION, adaptive, ask, text_of, told
 from tests.support.sse_server import CountingServer
 

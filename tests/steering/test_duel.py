@@ -12,10 +12,11 @@ from stopping_core.budgets import GeometricBudget
 from stopping_core.completeness import AnswerPresent
 from stopping_core.policies import MinTokens, Never, Threshold
 from stopping_core.policies.baselines import KStable
+from stopping_core.results import Trial, Verdict
 from stopping_core.signals import Sentences
 from stopping_core.steering import Duel
 from stopping_core.testing import ScriptedModel, words
-from stopping_core.types import Boundary, Checkpoint, Trial, Usage, Verdict
+from stopping_core.types import Boundary, Checkpoint, Usage
 
 TEXT = "One is here. Two is here. Three is here. Four is here."
 ONE, TWO, THREE = (Threshold(Sentences(), at_least=count) for count in (1, 2, 3))

@@ -30,10 +30,10 @@ from stopping_core import (
 )
 from stopping_core.certificates import Certificate, CertifiedLevel
 from stopping_core.costs import CostRegime
+from stopping_core.results import Attempt, Setting, Verdict
 from stopping_core.session import Session
 from stopping_core.steering import LevelBandit, Objective, Pacer, Pilot, Satisfaction
 from stopping_core.testing import FakeClock, ScriptedModel
-from stopping_core.types import Attempt, Setting, Verdict
 from tests.calibration.certified import ASKED, made_certificate
 
 RISKS = (0.01, 0.02, 0.05)

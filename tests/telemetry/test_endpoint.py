@@ -70,7 +70,7 @@ def test_everybody_is_warned_of() -> None:
     """Only where neither address nor token keeps anybody out."""
     said: list[str] = []
     handler = logging.Handler()
-    handler.emit = lambda record: said.append(record.getMessage())  # type: ignore[method-assign]
+    handler.emit = lambda record: said.append(record.getMessage())  # type: ignore[method-assign]  # on purpose
     logger = logging.getLogger("stopping_core.telemetry.prometheus")
     logger.addHandler(handler)
     try:

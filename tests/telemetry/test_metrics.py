@@ -387,7 +387,7 @@ def test_a_hook_that_fails_is_logged_and_the_answer_is_kept(
         raise RuntimeError("no more memory")
 
     monkeypatch.setattr(recorded.hook, "_measure", broken)
-    after: Callable[..., None] = lambda request, completion: told.append(completion.text)  # noqa: E731
+    after: Callable[..., None] = lambda request, completion: told.append(completion.text)  # noqa: E731  # its type is said
     with caplog.at_level(logging.ERROR, logger="stopping_core.retry"):
         done = go(recorded.hook, hooks=(recorded.hook, after), asynchronous=asynchronous)
     assert ("It is Paris.", ["It is Paris."]) == (done.text, told)

@@ -7,10 +7,11 @@ import pytest
 from stopping_core.completeness import default_check
 from stopping_core.policies import MaxTokens, Never, Policy, Threshold
 from stopping_core.profiles import PROFILES, careful
+from stopping_core.results import Verdict
 from stopping_core.signals import Sentences
 from stopping_core.testing import words
 from stopping_core.traces import Columns, needed_lengths, replay
-from stopping_core.types import Boundary, Verdict
+from stopping_core.types import Boundary
 from tests.traces.made_runs import Foresighted, make_run, plain_runs, thinking_runs
 
 

@@ -19,10 +19,11 @@ from stopping_core.policies import (
     Policy,
     Threshold,
 )
+from stopping_core.results import Draft, Verdict
 from stopping_core.signals import AnswerPattern, Lines, MeanLogprob, Paragraphs, Sentences
 from stopping_core.traces.evidence import MissingEvidence
 from stopping_core.traces.replay import replay
-from stopping_core.types import Boundary, Checkpoint, Draft, Need, Probe, Request, Usage, Verdict
+from stopping_core.types import Boundary, Checkpoint, Need, Probe, Request, Usage
 from tests.traces.made_runs import Curious, make_run, plain_runs, thinking_runs
 
 TEXT = ["It ", "is ", "Paris", ". ", "It ", "lies ", "on ", "the ", "Seine", "."]

@@ -30,6 +30,7 @@ from stopping_core.policies import (
 from stopping_core.policies.baselines.baseline import Fitted
 from stopping_core.policies.learned import LearnedStopping
 from stopping_core.protocols import CompletenessCheck
+from stopping_core.results import Draft, Verdict
 from stopping_core.signals import Sentences
 from stopping_core.traces.columns import Columns
 from stopping_core.traces.evidence import MissingEvidence
@@ -37,7 +38,7 @@ from stopping_core.traces.replay import replay
 from stopping_core.traces.run import Run
 from stopping_core.traces.stream import closing_tokens
 from stopping_core.traces.sweep import Cuts, cut
-from stopping_core.types import Boundary, Draft, Request, Verdict
+from stopping_core.types import Boundary, Request
 from tests.traces.made_runs import (
     SETTINGS,
     Curious,

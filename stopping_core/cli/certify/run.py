@@ -30,6 +30,7 @@ from stopping_core.cli.fit.recorded import (
 from stopping_core.completeness import default_check
 from stopping_core.policies import Never
 from stopping_core.policies.learned import LearnedStopping
+from stopping_core.results import Draft
 from stopping_core.signals import find_loop
 from stopping_core.traces.columns import Columns, Counts
 from stopping_core.traces.graded import Graded
@@ -38,7 +39,7 @@ from stopping_core.traces.run import Run
 from stopping_core.traces.stream import TAGS
 from stopping_core.traces.sweep import cut
 from stopping_core.triage import triage
-from stopping_core.types import Draft, Probe, Request
+from stopping_core.types import Probe, Request
 
 Unit: TypeAlias = Literal["group", "family"]
 """What is taken to be drawn independently of each other."""

@@ -12,8 +12,9 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from stopping_core.cli.demo.corpus import Bm25Index, Passage
+from stopping_core.results import Completion
 from stopping_core.stopping import AdaptiveStopping
-from stopping_core.types import Completion, Request
+from stopping_core.types import Request
 
 PROMPT = "{context}\n\nAccording to the text above, {question}"
 """The passage comes first, so that a server's prefix cache can keep it."""

@@ -11,7 +11,8 @@ from llama_index.core.prompts.mixin import PromptDictType
 
 from stopping_core.completeness import default_check
 from stopping_core.protocols import CompletenessCheck
-from stopping_core.types import Draft, Request, Verdict
+from stopping_core.results import Draft, Verdict
+from stopping_core.types import Request
 
 
 class CompletenessEvaluator(BaseEvaluator):

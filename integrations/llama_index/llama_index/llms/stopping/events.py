@@ -11,7 +11,8 @@ from pydantic import Field
 from stopping_core.completeness import broke_off, is_blocked
 from stopping_core.protocols import CompletenessCheck, Hook
 from stopping_core.report import report
-from stopping_core.types import Attempt, Completion, Request
+from stopping_core.results import Attempt, Completion
+from stopping_core.types import Request
 
 StopKind: TypeAlias = Literal["cut", "continued", "given up", "would cut"]
 

@@ -20,7 +20,8 @@ from llama_index.llms.stopping.provider import as_dict
 from llama_index.llms.stopping.reader import Response
 from stopping_core.answer import Emission
 from stopping_core.report import report
-from stopping_core.types import Call, Completion, Request, Usage
+from stopping_core.results import Call, Completion
+from stopping_core.types import Request, Usage
 
 Asked: TypeAlias = str | Sequence[ChatMessage]
 

@@ -18,8 +18,9 @@ from llama_index.llms.stopping.reader import Reader, Response
 from llama_index.llms.stopping.tools import offers_tools, settings_of
 from llama_index.llms.stopping.transport import ahanging_up, hanging_up
 from stopping_core.providers import LIMITS, Provider
+from stopping_core.results import Call
 from stopping_core.sampling import NAMES, sampling_of
-from stopping_core.types import Call, Request, Step
+from stopping_core.types import Request, Step
 
 logger = logging.getLogger(__name__)
 

@@ -9,7 +9,8 @@ from typing import Any
 from llama_index.core.llms.llm import LLM
 
 from stopping_core.protocols import CompletenessCheck
-from stopping_core.types import Draft, Request, Verdict
+from stopping_core.results import Draft, Verdict
+from stopping_core.types import Request
 
 _TOOLS = ("tools", "functions")
 _FORMS = ("response_format", "response_schema", "format", "grammar")

@@ -46,6 +46,7 @@ class Answer:
         probed: Output tokens of the current call's probes.
         reread: Their input tokens.
         overran: Whether the call went on behind a stop, for an audit.
+        unheard: Whether it could not, as nobody said what the early answer would have been.
     """
 
     _rival: Engine | None
@@ -65,7 +66,7 @@ class Answer:
         self.would_stop: Checkpoint | None = None
         self.thought_tokens = 0
         self.probed = self.reread = 0
-        self.overran = False
+        self.overran = self.unheard = False
         self._audited = audited
         self._tail: list[str] = []  # of an audited answer, behind the stop; nobody sees it
         self._early: str | None = None  # what would be answered where the reasoning would end
@@ -115,7 +116,7 @@ class Answer:
         """Get ready for the steps of a call."""
         self.decision = CONTINUE
         self.thought_tokens = self.probed = self.reread = 0
-        self.overran = False
+        self.overran = self.unheard = False
         self._early, self._tail, self._said = None, [], []
         self._earlier = self.reasoning
         self._splitter = ChannelSplitter(self._stopping.reasoning_tags, begun=bool(call.prefix))
@@ -319,6 +320,7 @@ class Answer:
         if engine is self._reasoner:
             self._note_early()
             self.overran = self._early is not None
+            self.unheard = not self.overran
         else:
             self.overran = True
             self.decision = engine.decision

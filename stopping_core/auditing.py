@@ -65,7 +65,7 @@ class Auditing:
                 audit = None
         if audit is not None:
             self._audit = audit
-        elif answer.overran:
+        elif answer.overran or answer.unheard:
             self.failed = True
 
     def with_answer(self, draft: Draft) -> Audit | None:

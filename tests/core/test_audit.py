@@ -182,7 +182,7 @@ def test_an_early_answer_that_the_limit_cut_is_asked_for_at_length() -> None:
     assert [9, 144] == [asked[2] for asked in setting["prober"].asked]
     endless = thinking(first, Probe(" 5 and so on", 144, 30))
     failed = run(session(**endless), ScriptedModel(words(THOUGHTS), [" 5."]).backend)
-    assert (None, "The answer is 5.") == (failed.audit, failed.text)
+    assert (None, True, "The answer is 5.") == (failed.audit, failed.audit_failed, failed.text)
 
 
 def test_the_full_answer_of_reasoning_is_the_one_that_came_in_the_end() -> None:

@@ -71,7 +71,8 @@ def test_the_demo_on_an_endpoint(embedded_server: EmbeddedServer, tmp_path: Path
         assert 0 <= row["f1"] <= 1
     assert rows[0]["tokens"] == rows[2]["tokens"] <= 24
     assert (tmp_path / "frontier.png").read_bytes().startswith(b"\x89PNG")
-    assert "What is the capital of France?" in printed or rows[1]["tokens"] == rows[0]["tokens"]
+    shown = "What is the capital of France?" in printed
+    assert shown or rows[1]["tokens"] >= rows[0]["tokens"]  # nothing was saved: nothing to show
 
 
 def test_the_demo_brings_its_own_model(tmp_path: Path) -> None:

@@ -43,13 +43,17 @@ class StreamsOnly(BaseChatModel):
 
 
 def openai(server: CountingServer, **settings: Any) -> ChatOpenAI:
-    """A ChatOpenAI on the server, without retries of its own."""
+    """A ChatOpenAI on the server, without retries of its own.
+
+    LangChain keeps connections by address, and so beyond the event loop that they belong to; a
+    later server may have the same port.
+    """
     return ChatOpenAI(
         base_url=server.base_url,
         model=server.model,
         api_key=SecretStr("none"),
         max_retries=0,
-        **settings,
+        **{"default_headers": {"Connection": "close"}, **settings},
     )
 
 

@@ -11,6 +11,7 @@ from stopping_core.policies import LoopGuard, Never, Policy
 from stopping_core.protocols import Prober
 from stopping_core.results import Audit, Draft, Trial
 from stopping_core.stopping import AdaptiveStopping
+from stopping_core.types import Step
 
 
 class Auditing:
@@ -41,11 +42,32 @@ class Auditing:
         self._certificate = stopping.certificate
         self._audit: Audit | None = None
         self._trial: Trial | None = None
+        seen_whole = self.drawn or stopping.mode == "shadow"
+        self._keeps = seen_whole and any(map(_wants_steps, stopping.hooks))
+        self._calls = 0
+        self._steps: list[Step] = []
+        self._seen: tuple[Step, ...] = ()
 
     @property
     def trial(self) -> Trial | None:
         """What the challenger would have left."""
         return None if self.failed else self._trial
+
+    @property
+    def seen(self) -> tuple[Step, ...]:
+        """The stream of the first call, where it went to its end and a hook wants it."""
+        return self._seen
+
+    def begin_call(self) -> None:
+        """Get ready for a call; those after the first are no run of their own."""
+        self.broken = False
+        self._keeps = self._keeps and not self._calls
+        self._calls += 1
+
+    def take(self, step: Step) -> None:
+        """Take a step before anything is made of it."""
+        if self._keeps:
+            self._steps.append(step)
 
     def end_call(self, answer: Answer, finish_reason: str | None, granted: int | None) -> None:
         """Take what the call that ends has shown.
@@ -56,6 +78,9 @@ class Auditing:
             granted: Output tokens that the answer might have by its end, None for no limit.
         """
         audit: Audit | None = None
+        hung_up = answer.decision.stop and not answer.overran
+        if self._keeps and not self.broken and not hung_up:
+            self._seen = tuple(self._steps)
         if not self.broken:
             self._trial = answer.trial(finish_reason)
             audit = answer.audit(finish_reason)
@@ -89,6 +114,10 @@ def check_prober(stopping: AdaptiveStopping, prober: Prober | None) -> None:
                 f"{name} must not need probes where the model cannot be asked in the middle of a "
                 f"call, as a local one can that generates a single answer, got {policy!r}"
             )
+
+
+def _wants_steps(hook: object) -> bool:
+    return bool(getattr(hook, "wants_steps", False))
 
 
 def _can_audit(stopping: AdaptiveStopping, prober: Prober | None) -> bool:

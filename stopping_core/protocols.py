@@ -96,7 +96,7 @@ class Hook(Protocol):
     """Told about every request that has made a call and ended, however it did.
 
     What it raises is logged. A plain function will do. A request that failed or was abandoned says
-    so in its last attempt.
+    so in its last attempt. Set ``wants_steps = True`` on a hook that reads ``Completion.seen``.
     """
 
     def __call__(self, request: Request, completion: Completion, /) -> None: ...

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
-from stopping_core.types import CONTINUE, Channel, Checkpoint, Decision, Mode, Usage
+from stopping_core.types import CONTINUE, Channel, Checkpoint, Decision, Mode, Step, Usage
 
 CallKind = Literal["first", "continue", "reseed", "close_reasoning", "restart"]
 
@@ -195,6 +195,9 @@ class Completion:
         audit_failed: Whether it was to be audited, and what would have come is not known.
         trial: What the challenger would have made of it, in requests that were drawn for an audit
             whatever came, and in shadow mode; else None.
+        seen: The stream of the first call, in requests that were drawn for an audit whatever came,
+            and in shadow mode, where that call went to its end; else empty. Only kept where a hook
+            ``wants_steps``.
         request_id: By which later feedback names the request.
         risk: Certified level of the policy that decided, or None.
         certificate: Fingerprint of the certificate, or ``""``.
@@ -217,6 +220,7 @@ class Completion:
     audit_share: float = 0.0
     audit_failed: bool = False
     trial: Trial | None = None
+    seen: tuple[Step, ...] = field(default=(), repr=False)
     request_id: str = ""
     risk: float | None = None
     certificate: str = ""

@@ -137,7 +137,7 @@ class Session:
                 )
         self._call = self._make_call(self._plan, now)
         self._running = RunningCall(now, is_open=True)
-        self._auditing.broken = False
+        self._auditing.begin_call()
         self._answer.begin(self._call)
         self._admission.take_call(self._call)
         return self._call
@@ -145,6 +145,7 @@ class Session:
     def feed(self, step: Step, now: float) -> Emission:
         """Take one step of the current call."""
         self._running.take(step)
+        self._auditing.take(step)
         self._admission.take_step(step)
         seconds = self._elapsed(now)
         emission = self._answer.feed(step, seconds)
@@ -263,6 +264,7 @@ class Session:
             audit_share=self._auditing.share,
             audit_failed=self._auditing.failed,
             trial=self._auditing.trial,
+            seen=self._auditing.seen,
             request_id=self.request_id,
             risk=self._risk,
             certificate=self._admission.certificate,

@@ -2,6 +2,6 @@
 
 from stopping_core.certificates.certificate import Certificate, CertifiedLevel
 from stopping_core.certificates.fitted import FittedModel, Origin
-from stopping_core.certificates.scope import Scope
+from stopping_core.certificates.scope import Scope, bare_model
 
-__all__ = ["Certificate", "CertifiedLevel", "FittedModel", "Origin", "Scope"]
+__all__ = ["Certificate", "CertifiedLevel", "FittedModel", "Origin", "Scope", "bare_model"]

@@ -67,7 +67,7 @@ class Scope:
             >>> scope.is_model("models/small-1.gguf"), scope.is_model("small-2"), scope.is_model("")
             (True, False, False)
         """
-        return bool(name) and _bare(name) == _bare(self.model)
+        return bool(name) and bare_model(name) == bare_model(self.model)
 
     def read(self, request: Request) -> tuple[str, str] | None:
         """Find question and context in a request that was made from the template.
@@ -165,7 +165,8 @@ def _span(data: Any, key: str) -> tuple[int, int]:
     return low, high
 
 
-def _bare(model: str) -> str:
+def bare_model(model: str) -> str:
+    """Return a model's name without folders, owners and the ending of its file."""
     return PurePath(model.replace("\\", "/")).name.casefold().removesuffix(".gguf")
 
 

@@ -18,6 +18,7 @@ from stopping_core.cli.demo.command import demo
 from stopping_core.cli.doctor.command import doctor
 from stopping_core.cli.fit.command import fit
 from stopping_core.cli.record.command import record
+from stopping_core.cli.refit.command import refit
 from stopping_core.cli.release.commands import promote, rollback
 from stopping_core.cli.tune.command import tune
 
@@ -29,7 +30,7 @@ app = typer.Typer(
     help="Stop a generation when its answer is done, check it, continue it when it is not.",
 )
 _COMMANDS = (demo, doctor, record, replay, bench, tune, fit, certify)
-_IN_PRODUCTION = (promote, rollback, dashboard)
+_IN_PRODUCTION = (refit, promote, rollback, dashboard)
 for command in (*_COMMANDS, *_IN_PRODUCTION):
     app.command()(command)
 

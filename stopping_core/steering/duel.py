@@ -12,20 +12,14 @@ from stopping_core.types import Request
 Finding: TypeAlias = Literal["promote", "keep", "undecided"]
 
 
-class Duel:
-    """Compares what two rules save and lose on requests that were seen to their ends.
+class Comparison:
+    """Compares what two rules save and lose of the same full runs.
 
-    A hook: ``AdaptiveStopping(policy=..., challenger=..., audit=0.1, hooks=(duel.take,))``.
-    Requests that are drawn for an audit count, whether or not anything was stopped in them, and so
-    do all in shadow mode: both rules are then judged on the same full run. The finding may be
-    looked at after every request. With probability ``1 - delta``, ever: it says ``promote`` only
-    where the challenger's risk is below ``risk`` and it saves more of the average answer, and
-    ``keep`` only where it is above, or saves less.
-
-    Audits that break off are left out: where they break because of what the rules do, this is void.
+    The finding may be looked at after every run. With probability ``1 - delta``, ever: it says
+    ``promote`` only where the challenger's risk is below ``risk`` and it saves more of the average
+    answer, and ``keep`` only where it is above, or saves less.
 
     Args:
-        loss: As of :class:`~stopping_core.steering.Pilot`, with its ``knows``.
         risk: That the challenger has to keep, in (0, 1).
         delta: Chance of any wrong finding, in (0, 1).
 
@@ -36,17 +30,66 @@ class Duel:
         requests: How many were compared.
     """
 
+    def __init__(self, risk: float, delta: float = 0.05) -> None:
+        self._below = RiskMonitor(risk, delta / 3, direction="below")
+        self._above = RiskMonitor(risk, delta / 3)
+        self._gain = ConfidenceSequence(delta / 3)
+        self.requests = 0
+
+    def compare(self, lost: float, ours: int, theirs: int, whole: int) -> None:
+        """Take what both rules make of one full run.
+
+        Args:
+            lost: What the challenger loses of it, in [0, 1].
+            ours: Tokens that are generated under the rule in use, at most ``whole``.
+            theirs: Likewise under the challenger.
+            whole: Tokens of the full run, >= 1.
+        """
+        self.requests += 1
+        self._below.update(lost)
+        self._above.update(lost)
+        self._gain.update(0.5 + (ours - theirs) / (2 * whole))
+
+    @property
+    def gain(self) -> tuple[float, float]:
+        """By which share of an answer the challenger saves more, on average: from and to."""
+        return 2 * self._gain.lower - 1, 2 * self._gain.upper - 1
+
+    @property
+    def finding(self) -> Finding:
+        """What is known of the challenger."""
+        low, high = self.gain
+        if self._above.alarm or high < 0:
+            return "keep"
+        return "promote" if self._below.alarm and low > 0 else "undecided"
+
+
+class Duel(Comparison):
+    """Compares a challenger with the rule in use on requests that were seen to their ends.
+
+    A hook: ``AdaptiveStopping(policy=..., challenger=..., audit=0.1, hooks=(duel.take,))``.
+    Requests that are drawn for an audit count, whether or not anything was stopped in them, and so
+    do all in shadow mode: both rules are then judged on the same full run.
+
+    Audits that break off are left out: where they break because of what the rules do, this is void.
+
+    Args:
+        loss: As of :class:`~stopping_core.steering.Pilot`, with its ``knows``.
+        risk: As of :class:`Comparison`.
+        delta: Likewise.
+
+    Raises:
+        ValueError: An argument is out of its interval.
+    """
+
     def __init__(
         self,
         loss: Callable[[Request, Audit], float | None],
         risk: float,
         delta: float = 0.05,
     ) -> None:
+        super().__init__(risk, delta)
         self._loss = loss
-        self._below = RiskMonitor(risk, delta / 3, direction="below")
-        self._above = RiskMonitor(risk, delta / 3)
-        self._gain = ConfidenceSequence(delta / 3)
-        self.requests = 0
 
     def take(self, request: Request, completion: Completion) -> None:
         """Take what came of a request: a :class:`~stopping_core.protocols.Hook`."""
@@ -64,20 +107,4 @@ class Duel:
             trial.tokens if one is None else min(one.tokens, trial.tokens)
             for one in (None if audit is None else audit.checkpoint, place)
         )
-        self.requests += 1
-        self._below.update(lost)
-        self._above.update(lost)
-        self._gain.update(0.5 + (ours - theirs) / (2 * trial.tokens))
-
-    @property
-    def gain(self) -> tuple[float, float]:
-        """By which share of an answer the challenger saves more, on average: from and to."""
-        return 2 * self._gain.lower - 1, 2 * self._gain.upper - 1
-
-    @property
-    def finding(self) -> Finding:
-        """What is known of the challenger."""
-        low, high = self.gain
-        if self._above.alarm or high < 0:
-            return "keep"
-        return "promote" if self._below.alarm and low > 0 else "undecided"
+        self.compare(lost, ours, theirs, trial.tokens)

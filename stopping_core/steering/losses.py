@@ -31,7 +31,7 @@ class GoldLoss:
         if grader not in GRADERS:
             raise ValueError(f"grader must be one of {sorted(GRADERS)}, got {grader!r}")
         self._grade = GRADERS[grader]
-        self._gold = gold if gold is not None else _in_metadata
+        self._gold = gold if gold is not None else gold_in_metadata
 
     def knows(self, request: Request) -> bool:
         """Whether a gold answer of the request is known."""
@@ -65,6 +65,7 @@ class JudgedLoss:
         return min(1.0, max(0.0, full - cut))
 
 
-def _in_metadata(request: Request) -> tuple[str, ...]:
+def gold_in_metadata(request: Request) -> tuple[str, ...]:
+    """The gold answers under ``"gold"`` of a request's metadata."""
     gold = request.metadata.get("gold") or ()
     return (gold,) if isinstance(gold, str) else tuple(map(str, gold))

@@ -129,7 +129,7 @@ class Releases:
             if history and history[-1].certificate == fingerprint:
                 raise ValueError(f"certificate {fingerprint} is in use already")
             number = 1 + max((one.number for one in history), default=0)
-            _replace(self._file(number), content)
+            replace_file(self._file(number), content)
             return self._note(history, number, fingerprint, why)
 
     def rollback(self, why: str = "") -> Release:
@@ -157,11 +157,11 @@ class Releases:
         release = Release(number, fingerprint, now, why)
         states: list[Mapping[str, Any]] = [asdict(one) for one in (*history, release)]
         text = json.dumps(states, indent=1, ensure_ascii=False) + "\n"
-        _replace(self.folder / _STATE, text.encode("utf-8"))
+        replace_file(self.folder / _STATE, text.encode("utf-8"))
         return release
 
 
-def _replace(path: Path, content: bytes) -> None:
+def replace_file(path: Path, content: bytes) -> None:
     """Write a file so that it is there whole, or as it was before."""
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=".writing-")
     try:

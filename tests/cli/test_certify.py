@@ -82,7 +82,7 @@ def test_what_is_lost_is_counted(folder: Path) -> None:
     fitted = FittedModel.load(folder / "model.json")
     recorded = read_recorded([folder / "runs.parquet"], None)
     graded = Graded(columns_of(recorded.runs, recorded.scope))
-    tested = measure(graded, recorded.scope, replace(fitted, path=(-99.0, 99.0)))
+    tested = measure(graded, recorded.scope, fitted.model, (-99.0, 99.0))
     right = [_is_right(run, run.text) for run in recorded.runs]
     assert [False] * len(right) == tested.lost[:, 0].tolist()
     assert right == tested.lost[:, 1].tolist()
@@ -124,7 +124,7 @@ def test_what_a_check_refuses_is_not_cut(folder: Path) -> None:
     recorded = read_recorded([folder / "runs.parquet"], None)
     fenced = [replace(run, tokens=("```\n", *run.tokens)) for run in recorded.runs]
     graded = Graded(columns_of(fenced, recorded.scope))
-    tested = measure(graded, recorded.scope, replace(fitted, path=(99.0,)))
+    tested = measure(graded, recorded.scope, fitted.model, (99.0,))
     assert not tested.lost.any()
     assert 0 == tested.saving[0]
 
@@ -137,7 +137,8 @@ def test_an_answer_that_a_session_drops_is_lost(folder: Path) -> None:
     def lost(*tokens: str) -> list[bool]:
         run = replace(recorded.runs[0], gold=("Paris",), tokens=tokens)
         graded = Graded(columns_of([run], recorded.scope))
-        return [bool(one) for one in measure(graded, recorded.scope, fitted).lost[:, 0]]
+        tested = measure(graded, recorded.scope, fitted.model, fitted.path)
+        return [bool(one) for one in tested.lost[:, 0]]
 
     loop = (" The", " river", " is", " long", ".") * 30
     assert [False] == lost(" It", " is", " Paris", ".")

@@ -113,7 +113,7 @@ def test_processes_take_turns(tmp_path: Path, made: list[Path]) -> None:
 
 def test_on_the_command_line(tmp_path: Path, made: list[Path]) -> None:
     """One command there, and one back."""
-    folder = str(tmp_path / "releases")
+    folder = str(tmp_path / "catalogue")
 
     def go(*arguments: str) -> tuple[int, str]:
         done = CliRunner().invoke(app, arguments)
@@ -123,7 +123,8 @@ def test_on_the_command_line(tmp_path: Path, made: list[Path]) -> None:
         assert 0 == go("promote", str(path), "--to", folder, "--why", "better")[0]
     code, told = go("rollback", folder)
     assert (0, True) == (code, "certificate-0001.json" in told.replace("\n", ""))
-    assert 3 == len(json.loads((tmp_path / "releases" / "releases.json").read_text("utf-8")))
+    (state,) = (tmp_path / "catalogue").glob("*/releases.json")
+    assert 3 == len(json.loads(state.read_text("utf-8")))
     code, told = go("rollback", folder)
     assert 1 == code
     assert "no release before" in told

@@ -50,7 +50,7 @@ def certify(
 
     Ends with 1 where no level could be certified; then nothing is written.
     """
-    levels = _levels(risk)
+    levels = levels_of(risk, "--risk")
     with told("certify", extra="certify"):
         from stopping_core.cli.certify.run import Settings, run
 
@@ -63,8 +63,13 @@ def certify(
         raise typer.Exit(1)
 
 
-def _levels(text: str) -> tuple[float, ...]:
+def levels_of(text: str, name: str) -> tuple[float, ...]:
+    """Read numbers with commas between.
+
+    Raises:
+        typer.BadParameter: They are none.
+    """
     try:
         return tuple(sorted({float(level) for level in text.split(",")}))
     except ValueError as error:
-        raise typer.BadParameter(f"--risk must be numbers with commas, got {text}") from error
+        raise typer.BadParameter(f"{name} must be numbers with commas, got {text}") from error

@@ -29,9 +29,10 @@ from stopping_core.cli.fit.recorded import (
 )
 from stopping_core.completeness import default_check
 from stopping_core.policies import Never
-from stopping_core.policies.learned import LearnedStopping
+from stopping_core.policies.learned import LearnedStopping, LossModel
 from stopping_core.results import Draft
 from stopping_core.signals import find_loop
+from stopping_core.templates import Template
 from stopping_core.traces.columns import Columns, Counts
 from stopping_core.traces.graded import Graded
 from stopping_core.traces.needed import needed_lengths
@@ -56,7 +57,7 @@ class Settings:
     confidence: float
     unit: Unit
     seed: int
-    template: str | None
+    template: Template | str | None
     reliability: Path | None = None
 
 
@@ -66,13 +67,21 @@ class Tested:
 
     Args:
         lost: Whether each run was lost.  # (runs, thresholds)
-        saving: Share of the generated tokens that was saved.  # (thresholds,)
+        spent: Tokens that were generated.  # (runs, thresholds)
         needed: Tokens that each run needed.  # (runs, thresholds)
+        whole: Tokens of the full runs.  # (runs,)
     """
 
     lost: NDArray[np.bool_]
-    saving: NDArray[np.float64]
+    spent: Counts
     needed: Counts
+    whole: Counts
+
+    @property
+    def saving(self) -> NDArray[np.float64]:
+        """Share of the generated tokens that was saved.  # (thresholds,)."""
+        left = self.spent.sum(axis=0) / max(1, int(self.whole.sum()))
+        return np.asarray(1 - left, dtype=np.float64)
 
 
 def run(settings: Settings) -> bool:
@@ -93,7 +102,7 @@ def run(settings: Settings) -> bool:
     runs = one_of_each(unseen, settings.unit, settings.seed)
     with console.status(f"Testing {len(fitted.path)} thresholds on {len(runs)} runs"):
         graded = Graded(columns_of(runs, recorded.scope))
-        tested = measure(graded, recorded.scope, fitted)
+        tested = measure(graded, recorded.scope, fitted.model, fitted.path)
         delta = 1 - settings.confidence
         proven = control_risk(tested.lost, settings.levels, delta=delta)
     levels = tuple(_level(one, tested, fitted, runs) for one in proven if one.setting is not None)
@@ -147,7 +156,7 @@ def columns_of(runs: Sequence[Run], scope: Scope) -> Columns:
     return Columns(runs, channel=scope.channel, tags=scope.reasoning_tags, every=scope.every)
 
 
-def measure(graded: Graded, scope: Scope, fitted: FittedModel) -> Tested:
+def measure(graded: Graded, scope: Scope, model: LossModel, path: Sequence[float]) -> Tested:
     """Play runs to the policy at each threshold, and grade what that leaves of them.
 
     A run that is not cut is lost as well where a session would not keep it: see :func:`not_kept`.
@@ -161,11 +170,10 @@ def measure(graded: Graded, scope: Scope, fitted: FittedModel) -> Tested:
     full = graded.full() >= 1
     check = default_check() if columns.channel == "answer" else None
     dropped = not_kept(graded)
-    lost = np.zeros((len(columns.runs), len(fitted.path)), dtype=np.bool_)
-    needed = np.zeros(lost.shape, dtype=np.int64)
-    saving = np.zeros(len(fitted.path))
-    for place, threshold in enumerate(fitted.path):
-        policy = LearnedStopping(threshold, fitted.model, scope.look_every)
+    lost = np.zeros((len(columns.runs), len(path)), dtype=np.bool_)
+    needed, spent = (np.zeros(lost.shape, dtype=np.int64) for _ in range(2))
+    for place, threshold in enumerate(path):
+        policy = LearnedStopping(threshold, model, scope.look_every)
         cuts = cut(columns, policy, check)
         needed[:, place] = needed_lengths(columns, policy, check)
         stopped = np.flatnonzero(cuts.stopped)
@@ -174,8 +182,8 @@ def measure(graded: Graded, scope: Scope, fitted: FittedModel) -> Tested:
         if columns.channel == "reasoning":
             kept &= [shows_answer(columns.probe(row), scope) for row in cuts.row[stopped].tolist()]
         lost[stopped, place] = full[stopped] & ~kept
-        saving[place] = 1 - cuts.generated.sum() / max(1, columns.lengths.sum())
-    return Tested(lost, saving, needed)
+        spent[:, place] = cuts.generated
+    return Tested(lost, spent, needed, columns.lengths)
 
 
 def shows_answer(probe: Probe, scope: Scope) -> bool:

@@ -34,12 +34,12 @@ class Recorded:
     digests: tuple[str, ...]
 
 
-def read_recorded(paths: Sequence[Path], template: str | None) -> Recorded:
+def read_recorded(paths: Sequence[Path], template: Template | str | None) -> Recorded:
     """Read trace files.
 
     Args:
         paths: The files.
-        template: Name or file of their template; None for that of their name in this package.
+        template: Their template, or its name or file; None for that of their name in this package.
 
     Raises:
         ValueError: A file is damaged, or they are not of one model, template and cap, or the
@@ -53,7 +53,7 @@ def read_recorded(paths: Sequence[Path], template: str | None) -> Recorded:
     for path, trace in others:
         check_alike(first[0], first[1].header, path, trace.header)
     known = _template(first[0], first[1].header, template)
-    read = [_as_sent(path, run, known) for path, trace in traces.items() for run in trace.runs]
+    read = [as_sent(path, run, known) for path, trace in traces.items() for run in trace.runs]
     frames = {frame for _, frame in read}
     runs = tuple(run for run, _ in read)
     return Recorded(
@@ -94,9 +94,10 @@ def family_hashes(runs: Sequence[Run]) -> tuple[str, ...]:
     return tuple(sorted(set(map(family_hash, runs))))
 
 
-def _template(path: Path, header: Header, given: str | None) -> Template:
+def _template(path: Path, header: Header, given: Template | str | None) -> Template:
     try:
-        template = load_template(header.template if given is None else given)
+        wanted = header.template if given is None else given
+        template = wanted if isinstance(wanted, Template) else load_template(wanted)
     except ValueError as error:
         if given is not None:
             raise
@@ -113,8 +114,17 @@ def _template(path: Path, header: Header, given: str | None) -> Template:
     return template
 
 
-def _as_sent(path: Path, run: Run, template: Template) -> tuple[Run, tuple[str, str]]:
-    """Read question and context back from what was sent, and take what stood around it."""
+def as_sent(path: Path, run: Run, template: Template) -> tuple[Run, tuple[str, str]]:
+    """Read question and context back from what was sent, and take what stood around it.
+
+    Args:
+        path: Where the run is from, for errors.
+        run: The run.
+        template: That its prompt was made of.
+
+    Raises:
+        ValueError: It was not made of that.
+    """
     before = after = ""
     sent = run.prompt
     if template.chat:

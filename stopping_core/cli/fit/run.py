@@ -25,6 +25,7 @@ from stopping_core.cli.fit.recorded import (
 from stopping_core.policies import Never, Policy
 from stopping_core.policies.learned import LearnedStopping
 from stopping_core.policies.learned.loss_model import Tier
+from stopping_core.templates import Template
 from stopping_core.traces.columns import Columns
 from stopping_core.traces.evidence import check_evidence
 from stopping_core.traces.needed import needed_lengths
@@ -41,7 +42,7 @@ class Settings:
     share: float
     seed: int
     tier: Tier | None
-    template: str | None
+    template: Template | str | None
 
 
 def run(settings: Settings) -> None:

@@ -1,0 +1,1 @@
+"""``stopping refit``: what production recorded, fitted, certified, compared, promoted."""

@@ -1,0 +1,228 @@
+"""Refit the entries of a catalogue: a challenger of old runs, compared on those that came since."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+from rich.console import Console
+
+from stopping_core.certificates import Certificate
+from stopping_core.cli.certify.run import Settings as CertifySettings
+from stopping_core.cli.certify.run import Tested, columns_of, measure
+from stopping_core.cli.certify.run import run as certify
+from stopping_core.cli.fit.recorded import Recorded, as_sent, read_recorded
+from stopping_core.cli.fit.run import Settings as FitSettings
+from stopping_core.cli.fit.run import run as fit
+from stopping_core.cli.refit.state import State
+from stopping_core.steering.catalogue import Catalogue, Entry
+from stopping_core.steering.duel import Comparison
+from stopping_core.templates import Template
+from stopping_core.traces.graded import Graded
+from stopping_core.traces.run import Header, Run, Trace
+from stopping_core.traces.run_log import Logged, forget, read_log
+from stopping_core.traces.store import write_trace
+
+_FILES = ("runs.parquet", "model.json", "certificate.json")
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What the command line was told; see ``stopping refit --help``."""
+
+    catalogue: Path
+    after: int
+    most: int
+    share: float
+    levels: tuple[float, ...]
+    confidence: float
+    risk: float | None
+    delta: float
+    seed: int
+    hold: bool
+
+
+def run(settings: Settings) -> bool:
+    """Take each entry one step further; return whether all could be.
+
+    Raises:
+        ValueError: A setting is not what it should be, or there is no catalogue.
+        ImportError: A package is not installed.
+    """
+    _check(settings)
+    console = Console()
+    entries = Catalogue(settings.catalogue).entries
+    if not entries:
+        raise ValueError(f"catalogue must have entries, {settings.catalogue} has none")
+    well = True
+    for entry in entries:
+        name = f"{entry.model} under {entry.template.name}"
+        try:
+            with FileLock(entry.folder / ".refit.lock").acquire(timeout=0):
+                told = step(entry, settings)
+            style = None
+        except Timeout:
+            told, style = "another process is at it", None
+        except (ValueError, OSError) as error:
+            told, style, well = str(error), "red", False
+        console.print(f"{name}: {told}", style=style, markup=False, highlight=False, soft_wrap=True)
+    return well
+
+
+def step(entry: Entry, settings: Settings) -> str:
+    """Take an entry one step further, and say what was done.
+
+    With a challenger there is nothing to do but to compare it, until that has a finding. Without
+    one, enough new runs make one.
+
+    Raises:
+        ValueError: A file is damaged.
+        OSError: A file cannot be read or written.
+    """
+    champion = entry.certificate
+    if champion is not None and champion.scope.channel == "reasoning":
+        return "its certificate ends reasoning, and production records no probes: stopping record"
+    state, read = State.read(entry.folder), read_log(entry.runs, settings.most)
+    if read is None:
+        return "no run was recorded yet"
+    header, every = read
+    logged = _alike(every, entry.template)
+    new = [one for one in logged if one.time > state.until]
+    if state.challenging:
+        return _compare(entry, settings, state, header, new)
+    if len(new) < settings.after:
+        return f"{len(logged)} runs, {len(new)} of them new; refitted after {settings.after} new"
+    return _challenge(entry, settings, state, header, logged)
+
+
+def _challenge(
+    entry: Entry, settings: Settings, state: State, header: Header, logged: Sequence[Logged]
+) -> str:
+    """Fit and certify a challenger on the latest runs."""
+    state = State(state.number + 1, logged[-1].time)
+    state.write(entry.folder)  # a fit that fails is tried again when there are as many more
+    folder = _folder(entry, state)
+    folder.mkdir(parents=True, exist_ok=True)
+    runs, model, certificate = (folder / name for name in _FILES)
+    _write(runs, header, [one.run for one in logged])
+    fit(FitSettings((runs,), model, settings.share, settings.seed, None, entry.template))
+    if len(logged) == settings.most:
+        forget(entry.runs, logged[0].time)
+    certified = certify(
+        CertifySettings(
+            model,
+            (runs,),
+            certificate,
+            settings.levels,
+            settings.confidence,
+            "group",
+            settings.seed,
+            entry.template,
+        )
+    )
+    if not certified:
+        return f"refit {state.number}: no level is certified by {len(logged)} runs"
+    replace(state, challenging=True).write(entry.folder)
+    return (
+        f"refit {state.number}: a challenger is certified by {len(logged)} runs; those to come "
+        f"compare it"
+    )
+
+
+def _compare(
+    entry: Entry, settings: Settings, state: State, header: Header, new: Sequence[Logged]
+) -> str:
+    """Replay champion and challenger on the runs that neither was made of, in their order."""
+    path = _folder(entry, state) / "certificate.json"
+    challenger, champion = Certificate.load(path), entry.certificate
+    if champion is not None and champion.fingerprint == challenger.fingerprint:
+        _end(entry, state, new)
+        return f"refit {state.number} is in use"
+    risk = settings.risk or challenger.levels[-1].risk
+    if risk < challenger.levels[0].risk:
+        _end(entry, state, new)
+        least = challenger.levels[0].risk
+        return f"refit {state.number}: certified from {least:g} on only, and {risk:g} is asked for"
+    if champion is not None and risk < champion.levels[0].risk:
+        champion = None  # it would cut nothing
+    duel = Comparison(risk, settings.delta)
+    if new:
+        compared = path.with_name("compared.parquet")
+        _write(compared, header, [one.run for one in new])
+        recorded = read_recorded([compared], entry.template)
+        theirs = _tested(recorded, challenger, risk)
+        ours = None if champion is None else _tested(recorded, champion, risk)
+        for place, whole in enumerate(theirs.whole.tolist()):
+            if whole:
+                spent = whole if ours is None else int(ours.spent[place, 0])
+                lost = float(theirs.lost[place, 0])
+                duel.compare(lost, spent, int(theirs.spent[place, 0]), whole)
+            if duel.finding != "undecided":
+                break
+    low, high = (100 * one for one in duel.gain)
+    told = (
+        f"refit {state.number}, {duel.requests} runs compared at {risk:g}: "
+        f"saves {low:+.1f} to {high:+.1f} points of an answer against the one in use"
+    )
+    if duel.finding == "undecided":
+        if len(new) < settings.most:
+            return f"{told}; undecided"
+        _end(entry, state, new)
+        return f"{told}; given up, as {settings.most} runs could not decide"
+    if duel.finding == "keep":
+        _end(entry, state, new)
+        return f"{told}; the one in use is kept"
+    if settings.hold:
+        return f"{told}; to be promoted: stopping promote {path} --to {settings.catalogue}"
+    release = entry.releases.promote(path, told)
+    _end(entry, state, new)
+    return f"{told}; promoted as {release.number}"
+
+
+def _folder(entry: Entry, state: State) -> Path:
+    return entry.folder / "refits" / f"{state.number:04d}"
+
+
+def _end(entry: Entry, state: State, new: Sequence[Logged]) -> None:
+    """Take up runs again that come from here on."""
+    until = new[-1].time if new else state.until
+    replace(state, until=until, challenging=False).write(entry.folder)
+
+
+def _alike(logged: Sequence[Logged], template: Template) -> list[Logged]:
+    """Those whose message stood in the same frame as most: one certificate knows one frame."""
+    frames = [as_sent(Path(one.run.question_id), one.run, template)[1] for one in logged]
+    ((most, _),) = Counter(frames).most_common(1)
+    return [one for one, frame in zip(logged, frames, strict=True) if frame == most]
+
+
+def _tested(recorded: Recorded, certificate: Certificate, risk: float) -> Tested:
+    """What a certificate's policy at a risk makes of some runs."""
+    scope = certificate.scope
+    threshold = certificate.level(risk).threshold
+    graded = Graded(columns_of(recorded.runs, scope))
+    return measure(graded, scope, certificate.model, (threshold,))
+
+
+def _write(path: Path, header: Header, runs: Sequence[Run]) -> None:
+    """Write runs as a trace file."""
+    held = all(run.logprobs is not None for run in runs)
+    header = replace(header, holds=frozenset({"logprobs"} if held else ()))
+    write_trace(path, Trace(header, tuple(runs)))
+
+
+def _check(settings: Settings) -> None:
+    if not settings.catalogue.is_dir():
+        raise ValueError(f"catalogue must be a folder, got {settings.catalogue}")
+    for name, value in (("after", settings.after), ("most", settings.most)):
+        if value < 1:
+            raise ValueError(f"--{name} must be >= 1, got {value}")
+    if settings.after > settings.most:
+        raise ValueError(f"--after must be at most --most, {settings.most}, got {settings.after}")
+    for name, share in (("delta", settings.delta), ("risk", settings.risk)):
+        if share is not None and not (math.isfinite(share) and 0 < share < 1):
+            raise ValueError(f"--{name} must be in (0, 1), got {share}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -12,11 +13,14 @@ from typing import Any
 
 from stopping_core.certificates import Certificate, bare_model
 from stopping_core.plain_data import members
+from stopping_core.profiles import profile as find_profile
 from stopping_core.steering.recorder import RunRecorder
 from stopping_core.steering.releases import Release, Releases, replace_file
 from stopping_core.stopping import AdaptiveStopping
 from stopping_core.templates import Template, load_template
 from stopping_core.types import Request
+
+_log = logging.getLogger(__name__)
 
 _KEY = "key.json"
 _MAX_TOKENS = 1024
@@ -59,8 +63,9 @@ class Entry:
     ) -> AdaptiveStopping:
         """Make the settings of the certificate in use; where there is none, those of shadow mode.
 
-        Requests that the certificate does not hold for are answered in shadow too. What is promoted
-        later counts where settings are loaded anew.
+        So are they where the certificate has no level as small as is asked for, which is logged.
+        Requests that it does not hold for are answered in shadow too. What is promoted later counts
+        where settings are loaded anew.
 
         Args:
             risk: As of :meth:`AdaptiveStopping.load <stopping_core.AdaptiveStopping.load>`.
@@ -70,7 +75,13 @@ class Entry:
         Raises:
             ValueError: As there.
         """
-        if not self.releases.history:
+        certificate = self.certificate
+        wanted = find_profile(profile).risk if risk is None else risk
+        if certificate is not None and certificate.levels[0].risk > wanted:
+            least = certificate.levels[0].risk
+            _log.warning("%s: certified from %g on, asked for is %g", self.folder, least, wanted)
+            certificate = None
+        if certificate is None:
             return AdaptiveStopping.from_profile(profile, **{**changes, "mode": "shadow"})
         settings = {"otherwise": "shadow", **changes}
         return AdaptiveStopping.load(self.releases.current, risk, profile=profile, **settings)

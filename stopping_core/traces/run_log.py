@@ -45,7 +45,7 @@ class RunLog:
     that fork.
 
     Args:
-        folder: Made where it does not exist. Its files are for the owner alone to read.
+        folder: Made where it does not exist, for the owner alone to read.
         header: What all runs have in common.
 
     Raises:
@@ -54,7 +54,7 @@ class RunLog:
 
     def __init__(self, folder: str | Path, header: Header) -> None:
         self.folder = Path(folder)
-        self.folder.mkdir(parents=True, exist_ok=True)
+        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.header = header
         self._lock = threading.Lock()
         self._path: Path | None = None

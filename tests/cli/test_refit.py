@@ -221,7 +221,9 @@ def test_runs_that_certify_nothing_make_no_challenger(tmp_path: Path) -> None:
 def test_a_level_that_the_challenger_lacks_ends_it(challenged: Path) -> None:
     """What is in use is 1 percent, and it keeps 10."""
     log(challenged, _runs(BEFORE, SINCE), 1000.0)
-    assert (0, True) == _said(refit(challenged, "--risk", 0.01), "certified from 0.1 on only")
+    assert (0, True) == _said(
+        refit(challenged, "--risk", 0.01), "certified from 0.1 on only, and 0.01 is needed"
+    )
 
 
 def test_entries_do_not_wait_for_each_other(challenged: Path) -> None:
@@ -283,3 +285,15 @@ def test_by_a_schedule_it_goes_on_until_it_is_told_to_end(tmp_path: Path) -> Non
     assert 0 == process.returncode, told.decode()
     assert certificate.exists()
     assert json.loads((entry.folder / "refit.json").read_text("utf-8"))["number"] == 1
+
+
+def test_a_challenger_must_have_the_levels_that_services_may_load(challenged: Path) -> None:
+    """The least of those in use; else a service that asks for it would cut nothing any more."""
+    log(challenged, _runs(BEFORE, SINCE), 1000.0)
+    refit(challenged)
+    log(challenged, _runs(500, 200), 2000.0)
+    told = refit(challenged, "--levels", "0.4")[1]
+    assert "refit 2: a challenger is certified" in told, told
+    assert (0, True) == _said(refit(challenged), "certified from 0.4 on only, and 0.1 is needed")
+    (parquet,) = entry_of(challenged).folder.glob("refits/*/runs.parquet")
+    assert "0002" == parquet.parent.name

@@ -89,6 +89,19 @@ def test_what_it_records_is_of_the_certificates_kind(tmp_path: Path) -> None:
     assert AdaptiveStopping(hooks=(made[0],)).hooks == (made[0],)
 
 
+def test_a_service_starts_where_no_level_is_as_small_as_it_asks(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What was promoted by itself stops no service; nothing is cut, and that is told."""
+    catalogue = Catalogue(tmp_path / "catalogue")
+    entry, _ = catalogue.promote(_written(tmp_path))
+    assert 0.01 == entry.load(profile="balanced").risk
+    assert "" == caplog.text
+    stopping = entry.load(profile="high_stakes", audit=0.2)
+    assert ("shadow", 0.2) == (stopping.mode, stopping.audit)
+    assert "certified from 0.01 on, asked for is 0.005" in caplog.text
+
+
 def test_a_damaged_key_and_a_model_without_a_name_are_told(tmp_path: Path) -> None:
     """By file, and by argument."""
     catalogue = Catalogue(tmp_path)

@@ -36,8 +36,8 @@ def refit(
     risk: Annotated[
         float | None,
         typer.Option(
-            help="The level that is in use, at which both are compared. By default the largest "
-            "that the challenger has.",
+            help="The level that services load, at which both are compared. By default the largest "
+            "that both have, and a challenger must have the smallest of the one in use.",
             show_default=False,
         ),
     ] = None,

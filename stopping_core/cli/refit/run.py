@@ -106,7 +106,9 @@ def _challenge(
     state = State(state.number + 1, logged[-1].time)
     state.write(entry.folder)  # a fit that fails is tried again when there are as many more
     folder = _folder(entry, state)
-    folder.mkdir(parents=True, exist_ok=True)
+    for past in entry.folder.glob("refits/*/*.parquet"):
+        past.unlink()  # their certificates hold the digests
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     runs, model, certificate = (folder / name for name in _FILES)
     _write(runs, header, [one.run for one in logged])
     fit(FitSettings((runs,), model, settings.share, settings.seed, None, entry.template))
@@ -142,11 +144,11 @@ def _compare(
     if champion is not None and champion.fingerprint == challenger.fingerprint:
         _end(entry, state, new)
         return f"refit {state.number} is in use"
-    risk = settings.risk or challenger.levels[-1].risk
-    if risk < challenger.levels[0].risk:
+    risk, needed = _levels(settings, challenger, champion)
+    if needed < challenger.levels[0].risk:
         _end(entry, state, new)
         least = challenger.levels[0].risk
-        return f"refit {state.number}: certified from {least:g} on only, and {risk:g} is asked for"
+        return f"refit {state.number}: certified from {least:g} on only, and {needed:g} is needed"
     if champion is not None and risk < champion.levels[0].risk:
         champion = None  # it would cut nothing
     duel = Comparison(risk, settings.delta)
@@ -181,6 +183,21 @@ def _compare(
     release = entry.releases.promote(path, told)
     _end(entry, state, new)
     return f"{told}; promoted as {release.number}"
+
+
+def _levels(
+    settings: Settings, challenger: Certificate, champion: Certificate | None
+) -> tuple[float, float]:
+    """At which level both are compared, and which one the challenger must have.
+
+    Nobody tells which level services load: so it is the largest of both, and none may be missing.
+    """
+    if settings.risk is not None:
+        return settings.risk, settings.risk
+    top = challenger.levels[-1].risk
+    if champion is None:
+        return top, top
+    return min(top, champion.levels[-1].risk), champion.levels[0].risk
 
 
 def _folder(entry: Entry, state: State) -> Path:

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any, Literal, TypeAlias, get_args
 from uuid import uuid4
 
-from stopping_core.plain_data import finite, whole_number
+from stopping_core.feedback import checked
 from stopping_core.results import Completion
 from stopping_core.types import Mode, Request, Usage
 
@@ -18,8 +18,9 @@ Arm: TypeAlias = Literal["active", "shadow", "audit", "off"]
 FeedbackKind: TypeAlias = Literal["em", "judge", "agreement", "thumbs", "regenerated", "edited"]
 """Where a judgement comes from: the gold answer, a model, another answer, or what people did."""
 
-_MOST = 2**63
-"""What no count reaches: databases hold no larger one."""
+_MODES: tuple[str, ...] = get_args(Mode)
+_ARMS: tuple[str, ...] = get_args(Arm)
+_KINDS: tuple[str, ...] = get_args(FeedbackKind)
 
 _WORDS = (
     "user",
@@ -78,6 +79,8 @@ class Outcome:
             would have stopped it.
         audit_share: Probability, in [0, 1], with which a stop was audited.
         loss: What the stop of an audited request lost, in [0, 1], or None where not known.
+        audit_failed: Whether it was to be audited, and what would have come is not known. Nothing
+            can grade it later, unlike an audit that only nobody has graded.
         complete: Whether the completeness check passed.
         finish_reason: As in :class:`~stopping_core.results.Draft`.
         uncertified: Why the certificate's promise does not hold, or ``""``.
@@ -117,6 +120,7 @@ class Outcome:
     would_stop_tokens: int | None = None
     audit_share: float = 0.0
     loss: float | None = None
+    audit_failed: bool = False
     complete: bool = True
     finish_reason: str | None = None
     uncertified: str = ""
@@ -137,32 +141,30 @@ class Outcome:
     text: str | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
-        _check_id("request_id", self.request_id)
-        object.__setattr__(self, "time", utc(self.time, "time"))
+        checked.identifier("request_id", self.request_id)
+        object.__setattr__(self, "time", checked.utc("time", self.time))
         for name in _WORDS:
-            _check_text(name, getattr(self, name))
+            checked.text(name, getattr(self, name))
         for name in ("finish_reason", "prompt", "text"):
             if getattr(self, name) is not None:
-                _check_text(name, getattr(self, name))
+                checked.text(name, getattr(self, name))
         for name in _COUNTS:
-            _check_count(name, getattr(self, name))
+            checked.count(name, getattr(self, name))
         if self.would_stop_tokens is not None:
-            _check_count("would_stop_tokens", self.would_stop_tokens)
-        _check_choice("mode", self.mode, get_args(Mode))
-        _check_choice("arm", self.arm, get_args(Arm))
-        for name in ("complete", "estimated"):
-            if not isinstance(getattr(self, name), bool):
-                raise ValueError(f"{name} must be True or False, got {getattr(self, name)!r}")
-        if self.risk is not None and not 0 < finite(self.risk, "risk") < 1:
+            checked.count("would_stop_tokens", self.would_stop_tokens)
+        checked.choice("mode", self.mode, _MODES)
+        checked.choice("arm", self.arm, _ARMS)
+        for name in ("audit_failed", "complete", "estimated"):
+            checked.flag(name, getattr(self, name))
+        if self.risk is not None and not 0 < checked.number("risk", self.risk) < 1:
             raise ValueError(f"risk must be in (0, 1), got {self.risk}")
-        for name in ("audit_share", "loss"):
-            value = getattr(self, name)
-            if value is not None and not 0 <= finite(value, name) <= 1:
-                raise ValueError(f"{name} must be in [0, 1], got {value}")
-        object.__setattr__(self, "seconds", _amount("seconds", self.seconds))
+        checked.share("audit_share", self.audit_share)
+        if self.loss is not None:
+            checked.share("loss", self.loss)
+        object.__setattr__(self, "seconds", checked.amount("seconds", self.seconds))
         if self.cost is not None:
-            object.__setattr__(self, "cost", _amount("cost", self.cost))
-        object.__setattr__(self, "features", _numbers("features", self.features))
+            object.__setattr__(self, "cost", checked.amount("cost", self.cost))
+        object.__setattr__(self, "features", checked.numbers("features", self.features))
 
     @property
     def usage(self) -> Usage:
@@ -209,14 +211,12 @@ class Feedback:
     feedback_id: str = field(default_factory=_new_id)
 
     def __post_init__(self) -> None:
-        _check_id("request_id", self.request_id)
-        _check_id("feedback_id", self.feedback_id)
-        _check_choice("kind", self.kind, get_args(FeedbackKind))
-        if not 0 <= finite(self.value, "value") <= 1:
-            raise ValueError(f"value must be in [0, 1], got {self.value}")
-        object.__setattr__(self, "value", float(self.value))
-        object.__setattr__(self, "time", utc(self.time, "time"))
-        _check_text("note", self.note)
+        checked.identifier("request_id", self.request_id)
+        checked.identifier("feedback_id", self.feedback_id)
+        checked.choice("kind", self.kind, _KINDS)
+        object.__setattr__(self, "value", checked.share("value", self.value))
+        object.__setattr__(self, "time", checked.utc("time", self.time))
+        checked.text("note", self.note)
 
 
 def outcome_of(
@@ -270,6 +270,7 @@ def outcome_of(
         would_stop_tokens=None if place is None else place.tokens,
         audit_share=completion.audit_share,
         loss=loss,
+        audit_failed=completion.audit_failed,
         complete=completion.complete,
         finish_reason=completion.finish_reason,
         uncertified=completion.uncertified,
@@ -291,20 +292,6 @@ def outcome_of(
     )
 
 
-def utc(time: datetime, name: str) -> datetime:
-    """Return a time in UTC.
-
-    Raises:
-        ValueError: It is none, or knows no time zone.
-    """
-    if not isinstance(time, datetime) or time.utcoffset() is None:
-        raise ValueError(f"{name} must be a datetime with a time zone, got {time!r}")
-    try:
-        return time.astimezone(UTC)
-    except OverflowError:
-        raise ValueError(f"{name} must be a time that UTC has, got {time!r}") from None
-
-
 def _named(metadata: Mapping[str, Any], key: str) -> str:
     value = metadata.get(key)
     return "" if value is None else str(value)
@@ -313,40 +300,3 @@ def _named(metadata: Mapping[str, Any], key: str) -> str:
 def _words(text: str) -> float:
     """How many words a text has, about: white space of one kind parts them."""
     return float(1 + text.count(" ") + text.count("\n"))
-
-
-def _check_text(name: str, value: object) -> None:
-    """Refuse what is no text; what it is instead may be private, so only its type is told."""
-    if not isinstance(value, str):
-        raise ValueError(f"{name} must be a str, got {type(value)}")
-
-
-def _check_id(name: str, value: object) -> None:
-    _check_text(name, value)
-    if not value:
-        raise ValueError(f"{name} must not be empty, got {value!r}")
-
-
-def _check_count(name: str, value: object) -> None:
-    if whole_number(value, name) >= _MOST:
-        raise ValueError(f"{name} must be < 2**63, got {value}")
-
-
-def _amount(name: str, value: object) -> float:
-    amount = finite(value, name)
-    if amount < 0:
-        raise ValueError(f"{name} must be >= 0, got {value}")
-    return amount
-
-
-def _numbers(name: str, values: object) -> dict[str, float]:
-    if not isinstance(values, Mapping):
-        raise ValueError(f"{name} must map names to numbers, got {type(values)}")
-    for key in values:
-        _check_text(f"a name in {name}", key)
-    return {key: finite(value, f"{name}[{key!r}]") for key, value in values.items()}
-
-
-def _check_choice(name: str, value: object, known: tuple[str, ...]) -> None:
-    if value not in known:
-        raise ValueError(f"{name} must be one of {', '.join(known)}, got {value!r}")

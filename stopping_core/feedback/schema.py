@@ -40,7 +40,7 @@ def migrate(engine: sa.Engine) -> None:
         ValueError: The database is of a later version than this package knows.
     """
     with _alembic, _alone(engine.url), engine.connect() as opened:
-        connection = opened.execution_options(begin="IMMEDIATE")
+        connection = opened.execution_options(begin="BEGIN IMMEDIATE")
         with connection.begin():
             if engine.dialect.name == "postgresql":
                 connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_LOCK)))

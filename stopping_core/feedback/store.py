@@ -14,7 +14,8 @@ from types import TracebackType
 from typing import Any, Self
 
 from stopping_core.errors import MissingPackage
-from stopping_core.feedback.outcomes import Feedback, Outcome, utc
+from stopping_core.feedback.checked import utc
+from stopping_core.feedback.outcomes import Feedback, Outcome
 from stopping_core.feedback.schema import migrate
 from stopping_core.feedback.tables import FEEDBACK, OUTCOMES
 
@@ -31,7 +32,6 @@ _DRIVERS = {
     "postgresql": "postgresql+psycopg",
     "postgresql+psycopg": "postgresql+psycopg",
 }
-_BUSY_SECONDS = 30
 _CONNECT_SECONDS = 10
 _OUTCOME = tuple(field.name for field in fields(Outcome))
 _FEEDBACK = tuple(field.name for field in fields(Feedback))
@@ -168,9 +168,9 @@ class OutcomeStore:
         left_out = () if texts else _TEXTS
         query = sa.select(*(column for column in OUTCOMES.c if column.name not in left_out))
         if since is not None:
-            query = query.where(OUTCOMES.c.time >= utc(since, "since"))
+            query = query.where(OUTCOMES.c.time >= utc("since", since))
         if until is not None:
-            query = query.where(OUTCOMES.c.time < utc(until, "until"))
+            query = query.where(OUTCOMES.c.time < utc("until", until))
         wanted = {"tenant": tenant, "user": user, "use_case": use_case, "model": model}
         for name, value in wanted.items():
             if value is not None:
@@ -208,9 +208,9 @@ class OutcomeStore:
         """
         query = sa.select(FEEDBACK)
         if since is not None:
-            query = query.where(FEEDBACK.c.time >= utc(since, "since"))
+            query = query.where(FEEDBACK.c.time >= utc("since", since))
         if until is not None:
-            query = query.where(FEEDBACK.c.time < utc(until, "until"))
+            query = query.where(FEEDBACK.c.time < utc("until", until))
         query = query.order_by(FEEDBACK.c.time.desc(), FEEDBACK.c.feedback_id.desc())
         return [Feedback(**row) for row in reversed(self._rows(_limited(query, limit)))]
 
@@ -228,7 +228,9 @@ class OutcomeStore:
 
     def _rows(self, query: sa.Select[Any]) -> Sequence[dict[str, Any]]:
         with self._connection() as connection:
-            return [dict(row) for row in connection.execute(query).mappings()]
+            found = connection.execute(query)
+            names = tuple(found.keys())
+            return [dict(zip(names, row, strict=True)) for row in found]
 
     @contextlib.contextmanager
     def _connection(self) -> Generator[sa.Connection]:
@@ -289,14 +291,13 @@ def _shown(url: sa.URL) -> str:
 def _set_up(connection: Any, record: object) -> None:
     """Set up a connection to SQLite: several processes write, and each waits for its turn."""
     connection.isolation_level = None  # the driver leaves it to us where a transaction begins
-    connection.execute(f"PRAGMA busy_timeout = {1000 * _BUSY_SECONDS}")
+    connection.execute("PRAGMA busy_timeout = 30000")  # milliseconds
     connection.execute("PRAGMA journal_mode = WAL")
 
 
 def _begin(connection: sa.Connection) -> None:
     """Begin a transaction: changes of the tables belong into it as well."""
-    kind = connection.get_execution_options().get("begin", "DEFERRED")
-    connection.exec_driver_sql(f"BEGIN {kind}")
+    connection.exec_driver_sql(connection.get_execution_options().get("begin", "BEGIN DEFERRED"))
 
 
 _stores: weakref.WeakSet[OutcomeStore] = weakref.WeakSet()

@@ -124,6 +124,7 @@ OUTCOMES = sa.Table(
     sa.Column("would_stop_tokens", sa.BigInteger),
     sa.Column("audit_share", sa.Double, nullable=False),
     sa.Column("loss", sa.Double),
+    sa.Column("audit_failed", sa.Boolean, nullable=False, server_default=sa.false()),
     sa.Column("complete", sa.Boolean, nullable=False),
     sa.Column("finish_reason", Words),
     sa.Column("uncertified", Words, nullable=False),

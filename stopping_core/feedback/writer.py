@@ -274,7 +274,8 @@ class OutcomeWriter:
             except tenacity.RetryError:  # closing; the lines stay where they are
                 return
             except Exception as error:
-                _log.warning("the spool %s cannot be read: %s", self._folder, error)
+                said = error if isinstance(error, OSError) else type(error).__name__
+                _log.warning("the spool %s cannot be read: %s", self._folder, said)
                 self._closing.wait(1.0)
                 self._wake.set()
 

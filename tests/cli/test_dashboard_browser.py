@@ -4,12 +4,8 @@ from __future__ import annotations
 
 import base64
 import json
-import os
 import shutil
-import signal
-import socket
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -24,12 +20,9 @@ import pytest
 from websockets.sync.client import ClientConnection, connect
 
 from stopping_core.feedback import Feedback, Outcome, OutcomeStore
+from tests.cli.dashboard_process import EVIL, TOKEN, reaches, served
 
 BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
-EVIL = (
-    "<script>document.title = 'run'</script><img src=x onerror=\"document.title='run'\"> **b** $x^"
-)
-TOKEN = "a token, with a space"
 NOW = datetime.now(UTC)
 
 
@@ -54,7 +47,11 @@ def outcomes() -> list[Outcome]:
         elif number % 8 == 4:
             one = replace(one, reason="learned", avoided=120)
         found.append(one)
-    return [*found, replace(found[-1], request_id="evil", prompt=EVIL, text=EVIL, reason=EVIL)]
+    evil = dict.fromkeys(
+        ("user", "use_case", "model", "reason", "uncertified", "prompt", "text"), EVIL
+    )
+    last: Any = {"request_id": "evil", "features": {EVIL: 1.0}, **evil}
+    return [*found, replace(found[-1], **last)]
 
 
 def thumbs() -> list[Feedback]:
@@ -72,6 +69,8 @@ class Tab:
         self._socket, self._calls = socket_, 0
         self.asked: list[str] = []
         """What the page asked for over the network."""
+        self.dialogs = 0
+        """How often the page opened one: nothing of ours does."""
 
     def call(self, method: str, **values: Any) -> dict[str, Any]:
         """Let the browser do something, and wait until it has."""
@@ -84,6 +83,8 @@ class Tab:
                 return result
             if said.get("method") == "Network.requestWillBeSent":
                 self.asked.append(said["params"]["request"]["url"])
+            if said.get("method") == "Page.javascriptDialogOpening":
+                self.dialogs += 1
             if said.get("method") == "Network.webSocketCreated":
                 self.asked.append(said["params"]["url"])
 
@@ -168,40 +169,12 @@ def connect_to(port: int | None) -> ClientConnection:
     return connect(page["webSocketDebuggerUrl"], max_size=None, proxy=None)
 
 
-def free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])
-
-
-@contextmanager
-def served(folder: Path, url: str) -> Iterator[int]:
-    """Run the command; give its port, and end it with Ctrl-C."""
-    port = free_port()
-    code = "from stopping_core.cli.app import main; main()"
-    command = [sys.executable, "-c", code, "dashboard", f"--port={port}"]
-    told = {"STOPPING_DASHBOARD_STORE": url, "STOPPING_DASHBOARD_TOKEN": TOKEN}
-    with (folder / "log").open("w+") as log:
-        process = subprocess.Popen(
-            command, cwd=folder, env=os.environ | told, stdout=log, stderr=subprocess.STDOUT
-        )
-        try:
-            end = time.monotonic() + 60
-            while not reaches("127.0.0.1", port):
-                waiting = process.poll() is None and time.monotonic() < end
-                assert waiting, (folder / "log").read_text("utf-8")
-                time.sleep(0.1)
-            yield port
-            process.send_signal(signal.SIGINT)
-            assert 0 == process.wait(30)
-        finally:
-            process.kill()
-            process.wait()
-
-
-def reaches(host: str, port: int) -> bool:
-    with socket.socket() as one:
-        return one.connect_ex((host, port)) == 0
+MADE_OF_IT = (
+    "img[src=x], img[src*=evil], a[href*=evil], a[href^=javascript], .katex, "
+    "[data-testid=stMain] b, [data-testid=stMain] em, [data-testid=stMarkdownContainer] strong, "
+    ".stMarkdownColoredText, [data-testid=stMarkdownContainer] code"
+)
+"""What there would be on the page, were a stored text more than a text."""
 
 
 @pytest.mark.slow
@@ -210,24 +183,33 @@ def test_a_browser_shows_it(tmp_path: Path) -> None:
     """On loopback only, asking for the token first, offline, and with hostile names as text."""
     url = f"sqlite:///{tmp_path}/stopping.db"
     with OutcomeStore(url) as store:
-        store.add(outcomes(), thumbs())
+        store.add(outcomes(), [*thumbs(), Feedback("evil", "edited", 0.0, note=EVIL)])
     with (
-        served(tmp_path, url) as port,
-        browsed(tmp_path / "browser", f"http://127.0.0.1:{port}") as tab,
+        served(tmp_path, url) as at,
+        browsed(tmp_path / "browser", f"http://127.0.0.1:{at.port}") as tab,
     ):
-        assert not reaches("127.0.0.2", port)
+        assert not reaches("127.0.0.2", at.port)
         tab.wait(lambda: "Token" in tab.text())
         assert "Requests" not in tab.text()
         tab.write("input[type=password]", TOKEN)
         tab.wait(lambda: ["Requests", "281"] == tab.lines("Requests", 2))
         assert ["Tokens saved", "15.2%"] == tab.lines("Tokens saved", 2)
         tab.wait(lambda: tab.value("document.querySelectorAll('.main-svg').length") >= 4)
-        tab.click("[data-testid=stSelectbox] input")
-        tab.wait(lambda: EVIL in tab.text())
-        tab.click("h1")
+        everything = "document.documentElement.outerHTML + location.href"
+        tab.wait(lambda: TOKEN not in str(tab.value(everything)))
+        for number in range(3):
+            field = f"document.querySelectorAll('[data-testid=stSelectbox] input')[{number}]"
+            tab.value(f"{field}.id = 'choice{number}'")
+            tab.click(f"#choice{number}")
+            tab.wait(lambda: EVIL in tab.text())
+            tab.click("h1")
+            tab.wait(lambda: EVIL not in tab.text())
         tab.write("[data-testid=stMain] input[type=text]", "evil")
         tab.wait(lambda: 2 == tab.text().count(EVIL))
-        tab.picture(tmp_path / "page.png")
+        for number in range(4):
+            tab.value(f"document.querySelectorAll('[role=tab]')[{number}].click()")
+            tab.picture(tmp_path / f"page-{number}.png")
+        assert 0 == tab.value(f"document.querySelectorAll({json.dumps(MADE_OF_IT)}).length")
         assert {"127.0.0.1"} == {urlsplit(one).hostname for one in tab.asked if one[:4] != "data"}
-        assert "Stopping" == tab.value("document.title")
-    assert (tmp_path / "page.png").stat().st_size > 10_000
+        assert ("Stopping", 0) == (tab.value("document.title"), tab.dialogs)
+    assert min(one.stat().st_size for one in tmp_path.glob("*.png")) > 10_000

@@ -98,7 +98,9 @@ RISKY = [
     outcome(4, audit_share=0.25, reason="learned"),  # stopped, not audited
     outcome(5, day=1, audit_share=0.25),  # not stopped
     outcome(6, audit_share=0.25, arm="audit"),  # not graded
+    outcome(6, day=1, audit_share=0.5, arm="audit", audit_failed=True),  # lost, twice
     outcome(7, mode="shadow", arm="shadow", audit_share=1.0, loss=1.0),
+    outcome(7, mode="shadow", arm="shadow", audit_share=1.0, audit_failed=True),
     outcome(8, reason="learned"),  # could not have been audited
     outcome(9, arm="audit", audit_share=1e-300, loss=1.0),
 ]
@@ -111,11 +113,17 @@ def test_risk_is_without_bias_and_has_bounds() -> None:
         sequence.update(loss, weight)
     first = figures.Risk(date(2025, 3, 1), 4, 3, 5 / 4, sequence.lower, sequence.upper)
     sequence.update(0.0)
-    second = figures.Risk(date(2025, 3, 2), 5, 3, 1.0, sequence.lower, sequence.upper)
+    sequence.update(1.0, 2)
+    second = figures.Risk(date(2025, 3, 2), 6, 4, 7 / 6, sequence.lower, sequence.upper)
     assert [first, second] == figures.risk(RISKY, 0.1)
-    assert (1.0, 3) == figures.mean_loss(RISKY)
-    assert 1 == figures.ungraded(RISKY)
-    assert (None, 0) == figures.mean_loss(RISKY[6:])
+    assert figures.Losses(7 / 6, audited=4, failed=1, ungraded=1) == figures.losses(RISKY)
+    assert figures.Losses(None, 0, 0, 0) == figures.losses(RISKY[7:])
+
+
+def test_a_failed_audit_that_was_graded_is_as_it_was_graded() -> None:
+    """What an earlier call had shown may be known all the same."""
+    graded = outcome(1, audit_share=0.5, arm="audit", audit_failed=True, loss=0.25)
+    assert figures.Losses(0.5, audited=1, failed=0, ungraded=0) == figures.losses([graded])
 
 
 def test_the_bounds_close_in_on_the_loss() -> None:
@@ -148,8 +156,12 @@ def test_segments() -> None:
     feedback = [said(1, "thumbs", 1.0), said(3, "em", 0.0), said(4, "em", 1.0)]
     found = figures.by_segment(outcomes, feedback, figures.SEGMENTS["tenant"])
     assert ["b", "a"] == list(found)
-    assert (figures.numbers(outcomes[1:], feedback[1:2]), 1.0, 1) == found["b"]
-    assert (figures.numbers(outcomes[:1], feedback[:1]), None, 0) == found["a"]
+    assert (figures.numbers(outcomes[1:], feedback[1:2]), figures.Losses(1.0, 1, 0, 0)) == found[
+        "b"
+    ]
+    assert (figures.numbers(outcomes[:1], feedback[:1]), figures.Losses(None, 0, 0, 0)) == found[
+        "a"
+    ]
     assert 0.4 == found["a"][0].saved
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -95,6 +96,66 @@ def test_the_headline(opened: Opened) -> None:
     assert 4 == len(found.get("plotly_chart"))
 
 
+def test_failed_and_ungraded_audits(opened: Opened) -> None:
+    """The failed one counts as lost, the other one is left out, and both are told and counted."""
+    both = [
+        outcome("failed", tenant="acme", arm="audit", audit_share=0.5, audit_failed=True),
+        outcome("open", tenant="acme", arm="audit", audit_share=0.5),
+    ]
+    found = opened([*OUTCOMES, *both])
+    assert "50.00%" == headline(found)["Loss of a request"]  # (0.25 + 1) / 0.5 / 5
+    assert "from 2 audited stops among 5 requests" in read(found)
+    assert "1 of these audits failed and count as lost." in read(found)
+    assert "1 audited stops were not graded and are left out." in read(found)
+    tenants = found.dataframe[1].value.set_index("tenant")
+    assert [1, 1, 1] == list(tenants.loc["acme"][["audits", "failed audits", "not graded"]])
+    audits = found.dataframe[-1].value.set_index("request id")["audit"]
+    assert ["failed", "not graded", "graded", ""] == [
+        audits[one] for one in ("failed", "open", "audited", "cut")
+    ]
+
+
+def test_audits_that_nobody_has_graded(opened: Opened) -> None:
+    """Say nothing of the loss, and are told."""
+    found = opened([outcome("open", arm="audit", audit_share=0.5)], [])
+    assert "–" == headline(found)["Loss of a request"]
+    assert "No stop was audited here. 1 audited stops were not graded" in read(found)
+
+
+def test_drift_is_told(opened: Opened) -> None:
+    """When, in what and from where to where, and of how many requests."""
+    lengths = [50, 60] * 400 + [150, 180] * 400
+    some = [
+        outcome(f"r{number}", hours=20 - number / 100, generated=length, features={EVIL: 1.0})
+        for number, length in enumerate(lengths)
+    ]
+    found = opened(some, [])
+    assert "One change was found in all 1,600 requests here." in read(found)
+    changed, same = (one.value for one in found.dataframe[:2])
+    assert ["generated"] == list(changed["feature"])
+    assert 55 <= changed["mean before"][0] < 65
+    assert 150 <= changed["mean after"][0] < 180
+    assert [EVIL] == list(same["feature"])
+    assert "alert" not in read(found)
+
+
+def test_that_there_is_no_drift_is_told(opened: Opened) -> None:
+    """In words, with the features that were looked at."""
+    found = opened()
+    assert "No drift was found in all 4 requests here." in read(found)
+    assert ["generated"] == list(found.dataframe[0].value["feature"])
+
+
+def test_without_river_drift_is_not_looked_for(
+    opened: Opened, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The page says what to install, and shows all else."""
+    monkeypatch.setitem(sys.modules, "river.drift", None)
+    found = opened()
+    assert "river is missing, pip install 'stopping-core[monitor]'" in read(found)
+    assert "4" == headline(found)["Requests"]
+
+
 def test_one_segment(opened: Opened) -> None:
     """All figures follow the choice, and the tables too."""
     found = opened()
@@ -106,7 +167,7 @@ def test_one_segment(opened: Opened) -> None:
 
 def test_segments_and_reasons(opened: Opened) -> None:
     """A table each, the largest segment first; what has no name says so."""
-    tenants, _, models, reasons, _ = (one.value for one in opened().dataframe)
+    _, tenants, _, models, reasons, _ = (one.value for one in opened().dataframe)
     assert ["acme", EVIL, "globex"] == list(tenants["tenant"])
     assert [2, 1, 1] == list(tenants["requests"])
     assert ["not known", EVIL] == list(models["model"])
@@ -127,7 +188,8 @@ def test_one_request_is_looked_into(opened: Opened) -> None:
     ]
     assert EVIL == dict(zip(known["field"], known["value"], strict=True))["tenant"]
     assert "alert" not in read(found)
-    assert "unsafe_allow_html" not in Path(page.__file__).read_text("utf-8")
+    files = Path(page.__file__).parent.rglob("*.py")
+    assert [] == [one for one in files if "unsafe_allow_html" in one.read_text("utf-8")]
 
 
 def test_an_old_request_is_found(opened: Opened) -> None:
@@ -151,7 +213,8 @@ def test_an_empty_store(opened: Opened) -> None:
     """Says so, and shows no figures."""
     found = opened([], [])
     assert ["There are no requests here."] == [one.value for one in found.info]
-    assert {} == headline(found)
+    assert ({}, 0) == (headline(found), len(found.dataframe))
+    assert "None of the requests here is like this." in read(found)
 
 
 def test_the_largest_numbers(opened: Opened) -> None:
@@ -159,7 +222,7 @@ def test_the_largest_numbers(opened: Opened) -> None:
     most = {"generated": 2**63 - 1, "avoided": 2**63 - 1, "seconds": 1e308}
     found = opened([outcome(f"r{number}", **most) for number in range(3)], [])
     assert "50.0%" == headline(found)["Tokens saved"]
-    assert [2**63 - 1] * 3 == list(found.dataframe[-1].value["generated"])
+    assert [2**63 - 1] * 3 == list(found.dataframe[-1].value["tokens"])
 
 
 def test_more_than_are_read(opened: Opened, monkeypatch: pytest.MonkeyPatch) -> None:

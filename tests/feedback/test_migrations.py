@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -11,7 +12,7 @@ from alembic.script import ScriptDirectory
 
 from stopping_core.feedback import Outcome, OutcomeStore
 from stopping_core.feedback.schema import migration_config
-from stopping_core.feedback.tables import METADATA, VERSION_TABLE
+from stopping_core.feedback.tables import METADATA, OUTCOMES, VERSION_TABLE
 
 
 def test_migrations_make_the_tables(url: str) -> None:
@@ -37,6 +38,32 @@ def test_back_and_forth(url: str) -> None:
         with OutcomeStore(url) as again:
             again.add([Outcome("1")])
             assert 1 == len(again.outcomes())
+
+
+def test_what_an_earlier_version_stores(url: str) -> None:
+    """Its rows are there, and those of one that still runs: no audit of them has failed."""
+    before, after = Outcome("before", arm="audit"), Outcome("after", arm="audit")
+    with OutcomeStore(url) as store:
+        with store._engine.begin() as connection:
+            command.downgrade(migration_config(connection), "0001")
+            columns = {one["name"] for one in sa.inspect(connection).get_columns("outcomes")}
+            assert columns == {column.name for column in OUTCOMES.c} - {"audit_failed"}
+            connection.execute(*added_by_the_first_version(before))
+        with OutcomeStore(url) as migrated:
+            with migrated._engine.begin() as connection:
+                connection.execute(*added_by_the_first_version(after))
+            failed = Outcome("failed", arm="audit", audit_failed=True)
+            migrated.add([failed])
+            assert [before, after, failed] == [
+                migrated.find(one) for one in ("before", "after", "failed")
+            ]
+
+
+def added_by_the_first_version(outcome: Outcome) -> tuple[sa.Insert, dict[str, Any]]:
+    """The statement and the values: of every column but the one that came later."""
+    columns = [column for column in OUTCOMES.c if column.name != "audit_failed"]
+    table = sa.table("outcomes", *(sa.column(column.name, column.type) for column in columns))
+    return sa.insert(table), {column.name: getattr(outcome, column.name) for column in columns}
 
 
 def test_opened_again(url: str) -> None:

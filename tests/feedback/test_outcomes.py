@@ -110,6 +110,17 @@ def test_an_audit() -> None:
     assert "Paris" not in repr(actual)
 
 
+@pytest.mark.parametrize("mode", ["active", "shadow"])
+def test_a_failed_audit(mode: str) -> None:
+    """Is told apart from one that nobody has graded; only where it was drawn it is an arm."""
+    actual = outcome_of(REQUEST, completion(mode=mode, audit_failed=True))
+    assert ("audit" if mode == "active" else "shadow", None, True) == (
+        actual.arm,
+        actual.loss,
+        actual.audit_failed,
+    )
+
+
 def test_ids() -> None:
     """The completion's, or else one of its own."""
     nobody = Request(metadata={"user": None})
@@ -136,6 +147,7 @@ def test_ids() -> None:
         ({"generated": 2**63}, r"generated must be < 2\*\*63, got 9223372036854775808"),
         ({"would_stop_tokens": 1.5}, "would_stop_tokens must be a whole number >= 0, got 1.5"),
         ({"complete": 1}, "complete must be True or False, got 1"),
+        ({"audit_failed": None}, "audit_failed must be True or False, got None"),
         ({"seconds": -0.5}, "seconds must be >= 0, got -0.5"),
         ({"seconds": float("nan")}, "seconds must be a finite number, got nan"),
         ({"cost": float("inf")}, "cost must be a finite number, got inf"),
@@ -195,6 +207,37 @@ def test_a_line_gives_back_its_record(
         assert line.isascii()
         assert (1, len(line) - 1) == (line.count(b"\n"), line.index(b"\n"))
         assert record == from_line(line)
+
+
+def test_a_line_of_an_earlier_version() -> None:
+    """What it has spooled is read: it knew no failed audits."""
+    first = (
+        b'{"outcome":{"request_id":"17","time":"2025-01-02T00:00:00+00:00","user":"ann","tenant":'
+        b'"acme","use_case":"","model":"m","model_fingerprint":"","template":"","certificate":"",'
+        b'"risk":0.05,"mode":"active","arm":"audit","reason":"","would_stop_tokens":9,'
+        b'"audit_share":0.25,"loss":null,"complete":true,"finish_reason":"stop","uncertified":"",'
+        b'"prompt_tokens":100,"generated":50,"reread":0,"retried":0,"discarded":0,"avoided":0,'
+        b'"unseen":0,"probed":0,"estimated":true,"attempts":1,"seconds":1.5,"cost":null,'
+        b'"features":{"question_words":3.0},"prompt":null,"text":null}}\n'
+    )
+    expected = Outcome(
+        "17",
+        time=datetime(2025, 1, 2, tzinfo=UTC),
+        user="ann",
+        tenant="acme",
+        model="m",
+        risk=0.05,
+        arm="audit",
+        would_stop_tokens=9,
+        audit_share=0.25,
+        audit_failed=False,
+        finish_reason="stop",
+        prompt_tokens=100,
+        generated=50,
+        seconds=1.5,
+        features={"question_words": 3.0},
+    )
+    assert expected == from_line(first)
 
 
 def test_usage_is_taken_over_whole() -> None:

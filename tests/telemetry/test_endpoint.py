@@ -147,6 +147,7 @@ TENANTS = [
     'x"} 1\nforged{y="',
     "\u2028\r\x00\U0001f600",
     "half \ud800",
+    "<script>alert(1)</script>",
 ]
 
 

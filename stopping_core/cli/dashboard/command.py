@@ -35,8 +35,8 @@ def dashboard(
     """Show what came of the requests: a page in the browser, on this machine only.
 
     Tokens saved, the loss of audited stops with its confidence sequence, satisfaction, latency,
-    retries and reasons; by tenant, use case and model; and every single request with its feedback.
-    Prompts and answers are shown where the store keeps them.
+    retries, drift and reasons; by tenant, use case and model; and every single request with its
+    feedback. Prompts and answers are shown where the store keeps them.
 
     It reads at most the latest 100,000 requests, writes nothing, and sends nothing to the internet.
     It speaks plain HTTP: with a --host that others reach put it behind a proxy with TLS, which has

@@ -67,7 +67,7 @@ class Risk:
     Args:
         day: In UTC.
         requests: Requests so far.
-        audited: Stops so far that were audited and graded.
+        audited: Stops so far whose audit counts: it was graded, or it failed.
         mean: Estimate of the mean loss of a request: without bias, so it may exceed 1.
         lower: Lower bound of the confidence sequence.
         upper: Upper bound.
@@ -79,6 +79,25 @@ class Risk:
     mean: float
     lower: float
     upper: float
+
+
+@dataclass(frozen=True, slots=True)
+class Losses:
+    """What audited stops tell of the loss.
+
+    Args:
+        mean: As in :class:`Risk`; None where no request says anything of it.
+        audited: Likewise.
+        failed: Those of them whose audit failed: what would have come is not known, nor that it
+            was no loss, so each counts as 1, as :class:`~stopping_core.steering.Pilot` has it.
+        ungraded: Audited stops beside them that nobody has graded: they are left out, and many of
+            them make the estimate doubtful.
+    """
+
+    mean: float | None
+    audited: int
+    failed: int
+    ungraded: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,41 +167,43 @@ def risk(outcomes: Iterable[Outcome], delta: float = 0.05) -> list[Risk]:
 
     A stop is audited with a known probability, ``audit_share``, so its loss counts for that of 1 /
     ``audit_share`` stops; a request that was not stopped, or not audited, counts as 0. Only
-    requests in active mode whose stops could be audited say anything of it. An audited stop whose
-    loss is not known is left out: see :func:`ungraded`. Of the bounds see
+    requests in active mode whose stops could be audited say anything of it. Of audits that failed
+    and those that were not graded see :class:`Losses`; of the bounds
     :class:`~stopping_core.monitoring.ConfidenceSequence`, with what voids them.
 
     Args:
         outcomes: In the order of time.
         delta: 1 - confidence, in (0, 1).
     """
-    told = [one for one in outcomes if _auditable(one) and not _ungraded(one)]
+    told = [one for one in outcomes if _auditable(one) and not _is_ungraded(one)]
     if not told:
         return []
     sequence = ConfidenceSequence(delta, most_weight=max(1 / one.audit_share for one in told))
     found, audited = [], 0
     for day, ones in _by_day(told).items():
         for one in ones:
-            if one.arm == "audit" and one.loss is not None:
-                audited += 1
-                sequence.update(one.loss, 1 / one.audit_share)
-            else:
+            loss = _loss(one)
+            if loss is None:
                 sequence.update(0.0)
+            else:
+                audited += 1
+                sequence.update(loss, 1 / one.audit_share)
         lower, upper = sequence.lower, sequence.upper
         found.append(Risk(day, sequence.n, audited, sequence.mean, lower, upper))
     return found
 
 
-def mean_loss(outcomes: Iterable[Outcome]) -> tuple[float | None, int]:
-    """Return the estimate of :func:`risk` without its bounds, and the audits that it rests on."""
-    told = [one for one in outcomes if _auditable(one) and not _ungraded(one)]
-    audits = [(one.loss, one.audit_share) for one in told if one.arm == "audit"]
-    return _share(sum((loss or 0.0) / share for loss, share in audits), len(told)), len(audits)
-
-
-def ungraded(outcomes: Iterable[Outcome]) -> int:
-    """Count the audited stops whose loss is not known: many of them make the estimate doubtful."""
-    return sum(_auditable(one) and _ungraded(one) for one in outcomes)
+def losses(outcomes: Iterable[Outcome]) -> Losses:
+    """Return the estimate of :func:`risk` without its bounds, and what it rests on."""
+    could = [one for one in outcomes if _auditable(one)]
+    known = [(one, loss) for one in could if (loss := _loss(one)) is not None]
+    ungraded = sum(map(_is_ungraded, could))
+    return Losses(
+        mean=_share(sum(loss / one.audit_share for one, loss in known), len(could) - ungraded),
+        audited=len(known),
+        failed=sum(one.loss is None for one, _ in known),
+        ungraded=ungraded,
+    )
 
 
 def reasons(outcomes: Iterable[Outcome]) -> list[tuple[str, int]]:
@@ -193,8 +214,8 @@ def reasons(outcomes: Iterable[Outcome]) -> list[tuple[str, int]]:
 
 def by_segment(
     outcomes: Iterable[Outcome], feedback: Iterable[Feedback], key: Callable[[Outcome], str]
-) -> dict[str, tuple[Numbers, float | None, int]]:
-    """Return the figures of every segment and its :func:`mean_loss`, the largest segment first."""
+) -> dict[str, tuple[Numbers, Losses]]:
+    """Return the figures of every segment and its :func:`losses`, the largest segment first."""
     parts: dict[str, list[Outcome]] = defaultdict(list)
     for one in outcomes:
         parts[key(one)].append(one)
@@ -204,7 +225,7 @@ def by_segment(
         if note.request_id in named:
             said[named[note.request_id]].append(note)
     order = sorted(parts, key=lambda name: (-len(parts[name]), name))
-    return {name: (numbers(parts[name], said[name]), *mean_loss(parts[name])) for name in order}
+    return {name: (numbers(parts[name], said[name]), losses(parts[name])) for name in order}
 
 
 def chosen(
@@ -256,8 +277,15 @@ def _auditable(one: Outcome) -> bool:
     return one.mode == "active" and one.audit_share >= _LEAST_SHARE
 
 
-def _ungraded(one: Outcome) -> bool:
-    return one.arm == "audit" and one.loss is None
+def _loss(one: Outcome) -> float | None:
+    """What an audited stop lost; None where it was not audited, or not graded."""
+    if one.arm != "audit":
+        return None
+    return 1.0 if one.loss is None and one.audit_failed else one.loss
+
+
+def _is_ungraded(one: Outcome) -> bool:
+    return one.arm == "audit" and _loss(one) is None
 
 
 def _day(one: Outcome | Feedback) -> date:

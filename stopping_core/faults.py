@@ -8,9 +8,11 @@ from __future__ import annotations
 import math
 import re
 import time
+import traceback
 from collections.abc import Iterator, Mapping
 from datetime import UTC
 from email.utils import parsedate_to_datetime
+from pathlib import PurePath
 from typing import Any
 
 _PASSING_STATUS = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 529})
@@ -224,3 +226,20 @@ def _at(value: Any, *path: str) -> Any:
     for key in path:
         value = value.get(key) if isinstance(value, Mapping) else None
     return value
+
+
+def unquoted(error: BaseException) -> str:
+    """Name an error by its type and its place: its text may quote a prompt, an answer or a key.
+
+    Examples:
+        >>> try:
+        ...     int("sk-secret")
+        ... except ValueError as error:
+        ...     unquoted(error).split(" in ")[0]
+        'ValueError'
+    """
+    places = traceback.extract_tb(error.__traceback__)
+    if not places:
+        return type(error).__name__
+    last = places[-1]
+    return f"{type(error).__name__} in {last.name} ({PurePath(last.filename).name}:{last.lineno})"

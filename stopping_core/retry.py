@@ -21,7 +21,7 @@ from tenacity import (
 
 from stopping_core.answer import Emission
 from stopping_core.errors import BudgetExhausted, TransportFailed
-from stopping_core.faults import is_transient, retry_after
+from stopping_core.faults import is_transient, retry_after, unquoted
 from stopping_core.protocols import AsyncBackend, Backend
 from stopping_core.results import Call, Completion
 from stopping_core.session import Session
@@ -225,8 +225,8 @@ def _teller(on_retry: Callable[[RetryCallState], None]) -> Callable[[RetryCallSt
     def tell(state: RetryCallState) -> None:
         try:
             on_retry(state)
-        except Exception:
-            logger.exception("on_retry failed: %r", on_retry)
+        except Exception as error:
+            logger.error("on_retry failed: %r: %s", on_retry, unquoted(error))
 
     return tell
 
@@ -237,8 +237,8 @@ def _ateller(
     async def tell(state: RetryCallState) -> None:
         try:
             await on_retry(state)
-        except Exception:
-            logger.exception("on_retry failed: %r", on_retry)
+        except Exception as error:
+            logger.error("on_retry failed: %r: %s", on_retry, unquoted(error))
 
     return tell
 
@@ -276,14 +276,14 @@ def _finished(session: Session) -> Completion:
         if not (completion.text or completion.reasoning or completion.usage.generated):
             raise session.error  # nothing is lost, and the caller may know what to do about it
         raise TransportFailed(
-            f"call {len(attempts)} failed for good, after {len(completion.text)} characters: "
-            f"{attempts[-1].error}",
+            f"call {len(attempts)} failed for good, after {len(completion.text)} characters, by "
+            f"{type(session.error).__name__}",
             completion,
         ) from session.error
     if not completion.complete and not lenient:
         raise BudgetExhausted(
             f"no complete answer after {len(completion.attempts)} attempts and "
-            f"{completion.usage.generated} tokens: {completion.verdict.reason}",
+            f"{completion.usage.generated} tokens; completion.verdict says what it lacks",
             completion,
         )
     return completion
@@ -294,5 +294,5 @@ def _tell(session: Session, completion: Completion) -> None:
     for hook in session.stopping.hooks:
         try:
             hook(session.request, completion)
-        except Exception:
-            logger.exception("a hook failed: %r", hook)
+        except Exception as error:
+            logger.error("a hook failed: %r: %s", hook, unquoted(error))

@@ -10,7 +10,7 @@ from typing import Any, get_args
 
 from stopping_core.certificates.plain_file import between, pair, text
 from stopping_core.plain_data import listed, members, whole_number
-from stopping_core.questions import Question
+from stopping_core.questions import Question, is_encodable
 from stopping_core.templates import Template
 from stopping_core.types import Channel, Request
 
@@ -87,7 +87,7 @@ class Scope:
             return self.template.read(request.prompt)
         message = request.question or self._framed(request.prompt)
         found = self.template.read(message)
-        if found is None or not found[0].strip():
+        if found is None or not found[0].strip() or not is_encodable(message):
             return None
         sent = [one["content"] for one in self.template.messages(_question(*found))]
         known = {"", "\n\n".join(sent)}

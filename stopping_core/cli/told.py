@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 import typer
 
+from stopping_core.cli.terminal import as_text
 from stopping_core.errors import MissingPackage, StoppingError
 
 _FAILURES = (ValueError, OSError, ImportError, StoppingError)
@@ -34,5 +35,5 @@ def told(command: str, extra: str) -> Iterator[None]:
 
 
 def _end(command: str, said: Exception, cause: Exception) -> None:
-    typer.secho(f"stopping {command}: {said}", fg="red", err=True)
+    typer.secho(f"stopping {command}: {as_text(said)}", fg="red", err=True)
     raise typer.Exit(1) from cause

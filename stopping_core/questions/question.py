@@ -52,15 +52,18 @@ class Question:
             raise ValueError(f"grader must be one of {known}, got {self.grader!r}")
         GRADERS[self.grader]("", gold)
         for text in (self.id, self.question, self.context, self.group, self.family, *gold):
-            if not text.isascii():
-                _check_encodable(text)
+            if not is_encodable(text):
+                raise ValueError(f"texts must be whole Unicode characters, got {text!r}")
         if not self.group:
             object.__setattr__(self, "group", self.id)
 
 
-def _check_encodable(text: str) -> None:
-    """Refuse halves of characters, which no file can hold."""
+def is_encodable(text: str) -> bool:
+    """Whether a text has no halves of characters, which no file can hold."""
+    if text.isascii():
+        return True
     try:
         text.encode()
-    except UnicodeEncodeError as error:
-        raise ValueError(f"texts must be whole Unicode characters, got {text!r}") from error
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -18,7 +18,7 @@ import numpy as np
 from stopping_core.certificates import bare_model
 from stopping_core.completeness import is_truncated
 from stopping_core.metrics import GRADERS
-from stopping_core.questions import Question
+from stopping_core.questions import Question, is_encodable
 from stopping_core.results import Completion
 from stopping_core.sampling import other_sampling
 from stopping_core.steering.losses import gold_in_metadata
@@ -184,6 +184,8 @@ class RunRecorder:
         """Question, context and prompt, where the template makes that of them; else None."""
         template = self._template
         if request.beside or request.chat not in (None, template.chat):
+            return None
+        if not is_encodable(request.prompt + request.question + request.context):
             return None
         if not template.chat:
             found = template.read(request.prompt)

@@ -42,6 +42,7 @@ from langchain_stopping.runs import (
 )
 from langchain_stopping.streams import Watched, aclose, close, find_in_task, find_streams, watch
 from stopping_core import AdaptiveStopping, Completion, GenerationStopped, Session, report
+from stopping_core.faults import unquoted
 from stopping_core.sampling import sampling_of
 
 logger = logging.getLogger(__name__)
@@ -347,8 +348,8 @@ class AdaptiveStopHandler(BaseCallbackHandler):
         for hook in self.stopping.hooks:
             try:
                 hook(run.session.request, completion)
-            except Exception:
-                logger.exception("a hook failed: %r", hook)
+            except Exception as error:
+                logger.error("a hook failed: %r: %s", hook, unquoted(error))
 
 
 def _stopped(completion: Completion) -> GenerationStopped:

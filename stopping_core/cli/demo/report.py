@@ -7,10 +7,11 @@ from typing import Any
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from stopping_core.cli.demo.grades import Graded, changes
+from stopping_core.cli.terminal import as_text
 
 _SHOWN = 2
 
@@ -72,8 +73,10 @@ def _show_answers(console: Console, results: list[Graded]) -> None:
         rest = rest if len(rest) < 280 else rest[:280] + " ..."
         grade = "right" if ours.right else "lost"
         gold = " / ".join(ours.question.answers)
-        console.print(f"\n[bold]{escape(ours.question.question)}[/] ({grade}; {escape(gold)})")
-        console.print(
-            f"  {escape(kept)} [bold red]|cut: {escape(ours.answer.reason)}|[/] "
-            f"[dim]{escape(rest)}[/]"
-        )
+        said = [
+            (f"\n{ours.question.question}", "bold"),
+            (f" ({grade}; {gold})\n  {kept} ", ""),
+            (f"|cut: {ours.answer.reason}|", "bold red"),
+            (f" {rest}", "dim"),
+        ]
+        console.print(Text.assemble(*((as_text(text), style) for text, style in said)))

@@ -12,10 +12,11 @@ from urllib.parse import urlsplit
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from stopping_core.cli.doctor.findings import NO, UNCLEAR, UNMEASURED, YES, Finding
+from stopping_core.cli.terminal import as_text
 from stopping_core.providers import Provider
 
 _COLORS = {YES: "green", NO: "red", UNCLEAR: "yellow", UNMEASURED: "yellow"}
@@ -50,15 +51,14 @@ class Diagnosis:
 
 def show(console: Console, diagnosis: Diagnosis) -> None:
     """Print the findings, the row and the settings."""
-    title = escape(f"{diagnosis.model} at {diagnosis.base_url}")
+    title = Text(as_text(f"{diagnosis.model} at {diagnosis.base_url}"), "table.title")
     table = Table(title=title, box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     table.add_column("examined", no_wrap=True)
     table.add_column("verdict")
     table.add_column("evidence")
     for finding in diagnosis.findings:
-        color = _COLORS.get(finding.verdict, "default")
-        verdict = f"[{color}]{escape(finding.verdict)}[/]"
-        table.add_row(finding.name, verdict, escape(finding.evidence))
+        verdict = Text(as_text(finding.verdict), _COLORS.get(finding.verdict, ""))
+        table.add_row(finding.name, verdict, Text(as_text(finding.evidence)))
     console.print(table)
     for heading, text in (
         ("The row for stopping_core/providers.toml", row_as_toml(diagnosis)),
@@ -66,7 +66,7 @@ def show(console: Console, diagnosis: Diagnosis) -> None:
         ("LlamaIndex", llama_index(diagnosis)),
     ):
         console.print(f"\n[bold]{heading}[/]")
-        console.print(text, markup=False, highlight=False, soft_wrap=True)
+        console.print(as_text(text), markup=False, emoji=False, highlight=False, soft_wrap=True)
 
 
 def as_json(diagnosis: Diagnosis) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from stopping_core.cli.fit.recorded import Recorded, as_sent, read_recorded
 from stopping_core.cli.fit.run import Settings as FitSettings
 from stopping_core.cli.fit.run import run as fit
 from stopping_core.cli.refit.state import State
+from stopping_core.cli.terminal import as_text
 from stopping_core.steering.catalogue import Catalogue, Entry
 from stopping_core.steering.duel import Comparison
 from stopping_core.templates import Template
@@ -69,7 +70,8 @@ def run(settings: Settings) -> bool:
             told, style = "another process is at it", None
         except (ValueError, OSError) as error:
             told, style, well = str(error), "red", False
-        console.print(f"{name}: {told}", style=style, markup=False, highlight=False, soft_wrap=True)
+        line = as_text(f"{name}: {told}")
+        console.print(line, style=style, markup=False, highlight=False, soft_wrap=True)
     return well
 
 

@@ -11,6 +11,7 @@ from apscheduler.schedulers.blocking import BlockingScheduler
 from apscheduler.triggers.cron import CronTrigger
 
 from stopping_core.cli.refit.run import Settings, run
+from stopping_core.cli.terminal import as_text
 from stopping_core.errors import StoppingError
 
 
@@ -51,4 +52,4 @@ def _once(settings: Settings) -> None:
     try:
         run(settings)
     except (ValueError, OSError, ImportError, StoppingError) as error:
-        typer.secho(f"stopping refit: {error}", fg="red", err=True)
+        typer.secho(f"stopping refit: {as_text(error)}", fg="red", err=True)

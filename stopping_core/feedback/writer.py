@@ -17,11 +17,12 @@ from typing import Literal, Self
 import tenacity
 
 from stopping_core.errors import MissingPackage
+from stopping_core.faults import unquoted
 from stopping_core.feedback.lines import Record, from_line, to_line
 from stopping_core.feedback.outcomes import Feedback, Outcome, outcome_of
 from stopping_core.feedback.spool import Batch, Spool, SpoolFull, left_behind
 from stopping_core.feedback.store import OutcomeStore
-from stopping_core.results import Completion
+from stopping_core.results import Audit, Completion
 from stopping_core.types import Request
 
 try:
@@ -57,6 +58,8 @@ class OutcomeWriter:
         make: Makes the outcome of a request that has ended, where the writer is a hook: called as
             ``make(request, completion, keep_texts=...)``. To say more about a request:
             ``functools.partial(outcome_of, template=..., price=...)``.
+        loss: What a stop has lost of an audited request, in [0, 1], or None where that is not
+            known: as of :class:`~stopping_core.steering.Pilot`. It is kept with the outcome.
         keep_texts: Whether prompts and answers are kept. They are taken off every outcome if not.
             Notes are kept anyway.
         max_spool_bytes: The most that may wait in this process's spool, >= 1.
@@ -89,6 +92,7 @@ class OutcomeWriter:
         spool: str | Path = "stopping-spool",
         *,
         make: Callable[..., Outcome] = outcome_of,
+        loss: Callable[[Request, Audit], float | None] | None = None,
         keep_texts: bool = False,
         max_spool_bytes: int = 256 * 2**20,
         on_full: Literal["raise", "drop"] = "raise",
@@ -109,6 +113,7 @@ class OutcomeWriter:
         self._store = store
         self._folder = Path(spool).absolute()
         self._make = make
+        self._loss = loss
         self._keep_texts = keep_texts
         self._max_bytes = max_spool_bytes
         self._on_full = on_full
@@ -140,7 +145,19 @@ class OutcomeWriter:
 
     def __call__(self, request: Request, completion: Completion, /) -> None:
         """Record what came of a request: ``AdaptiveStopping(hooks=(writer,))``."""
-        self.record(self._make(request, completion, keep_texts=self._keep_texts))
+        graded = {} if self._loss is None else {"loss": self._graded(request, completion.audit)}
+        self.record(self._make(request, completion, keep_texts=self._keep_texts, **graded))
+
+    def _graded(self, request: Request, audit: Audit | None) -> float | None:
+        """Grade an audit; None where that fails, as the outcome is to be kept all the same."""
+        if self._loss is None or audit is None:
+            return None
+        try:
+            loss = self._loss(request, audit)
+        except Exception as error:
+            _log.error("loss failed: %r: %s", self._loss, unquoted(error))
+            return None
+        return loss if loss is not None and 0 <= loss <= 1 else None
 
     def record(self, outcome: Outcome) -> None:
         """Record an outcome; when this returns, a kill does not lose it.

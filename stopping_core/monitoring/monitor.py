@@ -59,6 +59,8 @@ class Monitor:
         start: The level that is begun with, one of them; none more aggressive is ever advised.
         delta: Chance of a wrong alarm, and of coming back wrongly, for each stay, in (0, 1).
         least_share: Least share of audits, in (0, 1]. A larger one finds losses sooner.
+        shadow_share: Likewise of the shadow losses that are the evidence for coming back; 1 where
+            they are of requests that ran uncut.
         most_segments: Segments with a test of their own, >= 0.
         segments_retreat: Whether the alarm of a segment moves to a safer level for all requests.
             Else it is only told. A segment can be above the level while all requests are not.
@@ -83,18 +85,20 @@ class Monitor:
         start: float,
         delta: float = 0.05,
         least_share: float = 0.1,
+        shadow_share: float = 0.1,
         most_segments: int = 50,
         segments_retreat: bool = True,
         features: Sequence[str] = (),
         drift_delta: float = 0.002,
     ) -> None:
-        if not 0 < least_share <= 1:
-            raise ValueError(f"least_share must be in (0, 1], got {least_share}")
+        for name, share in (("least_share", least_share), ("shadow_share", shadow_share)):
+            if not 0 < share <= 1:
+                raise ValueError(f"{name} must be in (0, 1], got {share}")
         if most_segments < 0:
             raise ValueError(f"most_segments must be >= 0, got {most_segments}")
-        self.delta, self.least_share = delta, least_share
+        self.delta, self.least_share, self.shadow_share = delta, least_share, shadow_share
         self.most_segments, self.segments_retreat = most_segments, segments_retreat
-        self.retreat = Retreat(levels, start=start, delta=delta, most_weight=1 / least_share)
+        self.retreat = Retreat(levels, start=start, delta=delta, most_weight=1 / shadow_share)
         self.drift = DriftDetectors(features, drift_delta)
         self.segments = self._tests()
         self.n = 0
@@ -113,11 +117,9 @@ class Monitor:
                 holds a ``=``. Nothing was taken.
         """
         shadow = observation.shadow
-        for outcome in (observation, shadow):
-            if outcome is not None and outcome.would_stop and outcome.share < self.least_share:
-                raise ValueError(
-                    f"share must be in [{self.least_share:g}, 1], got {outcome.share:g}"
-                )
+        for outcome, least in ((observation, self.least_share), (shadow, self.shadow_share)):
+            if outcome is not None and outcome.would_stop and outcome.share < least:
+                raise ValueError(f"share must be in [{least:g}, 1], got {outcome.share:g}")
         alarms: tuple[str, ...] = ()
         if observation.level != self.level:
             self.passed_over += 1
@@ -134,6 +136,7 @@ class Monitor:
         return {
             "delta": self.delta,
             "least_share": self.least_share,
+            "shadow_share": self.shadow_share,
             "most_segments": self.most_segments,
             "segments_retreat": self.segments_retreat,
             "features": list(self.drift.names),
@@ -152,10 +155,13 @@ class Monitor:
             ValueError: Names the key that is missing, unknown or wrong, and its value.
             MissingPackage: river is not installed, and there are features.
         """
-        names = ("delta", "least_share", "drift_delta", "most_segments", "segments_retreat",
-                 "features", "n", "passed_over", "retreat", "segments")  # fmt: skip
+        names = ("delta", "least_share", "shadow_share", "drift_delta", "most_segments",
+                 "segments_retreat", "features", "n", "passed_over", "retreat",
+                 "segments")  # fmt: skip
         held = members(data, names, key)
-        delta, least_share, drift_delta = (finite(held[one], f"{key}.{one}") for one in names[:3])
+        delta, least_share, shadow_share, drift_delta = (
+            finite(held[one], f"{key}.{one}") for one in names[:4]
+        )
         if not isinstance(held["segments_retreat"], bool):
             raise ValueError(
                 f"{key}.segments_retreat must be true or false, got {held['segments_retreat']!r}"
@@ -166,6 +172,7 @@ class Monitor:
             start=retreat.start,
             delta=delta,
             least_share=least_share,
+            shadow_share=shadow_share,
             most_segments=whole_number(held["most_segments"], f"{key}.most_segments"),
             segments_retreat=held["segments_retreat"],
             features=listed(held["features"], f"{key}.features"),

@@ -9,6 +9,7 @@ from stopping_core.steering.pilot import Pilot
 from stopping_core.steering.recorder import RunRecorder
 from stopping_core.steering.releases import Release, Releases
 from stopping_core.steering.satisfaction import Satisfaction
+from stopping_core.steering.savings import Savings
 from stopping_core.steering.tickets import Tickets
 
 __all__ = [
@@ -26,6 +27,7 @@ __all__ = [
     "Releases",
     "RunRecorder",
     "Satisfaction",
+    "Savings",
     "Smoothed",
     "Tickets",
 ]

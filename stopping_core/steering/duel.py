@@ -16,11 +16,12 @@ class Comparison:
     """Compares what two rules save and lose of the same full runs.
 
     The finding may be looked at after every run. With probability ``1 - delta``, ever: it says
-    ``promote`` only where the challenger's risk is below ``risk`` and it saves more of the average
-    answer, and ``keep`` only where it is above, or saves less.
+    ``promote`` only where the challenger's risk is below ``risk``, and it saves more of the average
+    answer or the risk of the rule in use is above; and ``keep`` only where the challenger's risk is
+    above, or it saves less than a rule in use whose risk is below.
 
     Args:
-        risk: That the challenger has to keep, in (0, 1).
+        risk: That is to be kept, in (0, 1).
         delta: Chance of any wrong finding, in (0, 1).
 
     Raises:
@@ -31,24 +32,27 @@ class Comparison:
     """
 
     def __init__(self, risk: float, delta: float = 0.05) -> None:
-        self._below = RiskMonitor(risk, delta / 3, direction="below")
-        self._above = RiskMonitor(risk, delta / 3)
-        self._gain = ConfidenceSequence(delta / 3)
+        each = delta / 5
+        self._ours, self._theirs = (
+            (RiskMonitor(risk, each, direction="below"), RiskMonitor(risk, each)) for _ in range(2)
+        )
+        self._gain = ConfidenceSequence(each)
         self.requests = 0
 
-    def compare(self, lost: float, ours: int, theirs: int, whole: int) -> None:
+    def compare(self, ours: tuple[float, int], theirs: tuple[float, int], whole: int) -> None:
         """Take what both rules make of one full run.
 
         Args:
-            lost: What the challenger loses of it, in [0, 1].
-            ours: Tokens that are generated under the rule in use, at most ``whole``.
-            theirs: Likewise under the challenger.
+            ours: What the rule in use loses of it, in [0, 1], and the tokens that are generated
+                under it, at most ``whole``.
+            theirs: Likewise of the challenger.
             whole: Tokens of the full run, >= 1.
         """
         self.requests += 1
-        self._below.update(lost)
-        self._above.update(lost)
-        self._gain.update(0.5 + (ours - theirs) / (2 * whole))
+        for tests, (lost, _) in ((self._ours, ours), (self._theirs, theirs)):
+            for test in tests:
+                test.update(lost)
+        self._gain.update(0.5 + (ours[1] - theirs[1]) / (2 * whole))
 
     @property
     def gain(self) -> tuple[float, float]:
@@ -58,10 +62,12 @@ class Comparison:
     @property
     def finding(self) -> Finding:
         """What is known of the challenger."""
+        (ours_below, ours_above), (below, above) = self._ours, self._theirs
         low, high = self.gain
-        if self._above.alarm or high < 0:
+        if above.alarm or (high < 0 and ours_below.alarm):
             return "keep"
-        return "promote" if self._below.alarm and low > 0 else "undecided"
+        better = low > 0 or ours_above.alarm
+        return "promote" if below.alarm and better else "undecided"
 
 
 class Duel(Comparison):
@@ -97,14 +103,22 @@ class Duel(Comparison):
         knows = getattr(self._loss, "knows", None)
         if trial is None or trial.tokens < 1 or (callable(knows) and not knows(request)):
             return
-        loss: float | None = 0.0
-        place = trial.checkpoint
-        if place is not None:
-            made = Audit(place, "answer", trial.text, trial.full, trial.finish_reason)
-            loss = self._loss(request, made)
-        lost = 1.0 if loss is None or not 0 <= loss <= 1 else loss  # not known to be none
+        whole = trial.tokens
+        places = None if audit is None else audit.checkpoint, trial.checkpoint
+        challenged = None
+        if trial.checkpoint is not None:
+            challenged = Audit(
+                trial.checkpoint, "answer", trial.text, trial.full, trial.finish_reason
+            )
         ours, theirs = (
-            trial.tokens if one is None else min(one.tokens, trial.tokens)
-            for one in (None if audit is None else audit.checkpoint, place)
+            (self._lost(request, made), whole if at is None else min(at.tokens, whole))
+            for made, at in zip((audit, challenged), places, strict=True)
         )
-        self.compare(lost, ours, theirs, trial.tokens)
+        self.compare(ours, theirs, whole)
+
+    def _lost(self, request: Request, made: Audit | None) -> float:
+        """What a stop has lost; what is not known to be nothing is all."""
+        if made is None:
+            return 0.0
+        loss = self._loss(request, made)
+        return 1.0 if loss is None or not 0 <= loss <= 1 else loss

@@ -9,18 +9,22 @@ import time
 from collections import Counter, OrderedDict, deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any, NoReturn, Self
 
 from stopping_core.certificates import Certificate
 from stopping_core.costs import CostRegime
-from stopping_core.monitoring import Monitor, Observation, Outcome
+from stopping_core.faults import unquoted
+from stopping_core.monitoring import Outcome
 from stopping_core.plain_data import members
-from stopping_core.policies.learned import LearnedStopping
 from stopping_core.results import Audit, Completion, Setting
 from stopping_core.steering.bandit import LevelBandit, name_of
 from stopping_core.steering.pacer import Pacer, Smoothed
 from stopping_core.steering.satisfaction import Satisfaction
+from stopping_core.steering.savings import Savings
+from stopping_core.steering.sighting import Sighting
 from stopping_core.steering.tickets import Tickets
+from stopping_core.steering.watch import Watch
 from stopping_core.stopping import AdaptiveStopping
 from stopping_core.types import Request
 
@@ -48,11 +52,13 @@ class Pilot:
     - **Within the certificate.** Only its levels can be chosen, at most ``risk``, and at most what
       ``caps`` say of the user, the tenant and the use case.
     - **Watched.** A share of the stops is audited. Each level has tests of its own, of all requests
-      and of each segment, that hold at all times together. An alarm closes the level at once: the
-      next safer one is used, at worst nothing is cut. It is opened again when requests that were
-      run at it without a cut have shown that it keeps its risk.
-    - **Adapted.** Among the open levels a bandit chooses by what users say and by what a token is
-      worth, which the pacer raises under load, near a cost ceiling or above a latency objective.
+      and of each segment, that hold at all times together. An alarm closes the level at once, that
+      of a segment to its requests alone: the next safer one is used, at worst nothing is cut. It
+      is opened again when requests that were run at it without a cut have shown that it keeps its
+      risk.
+    - **Adapted.** Among the open levels a bandit chooses by what users say, by what each saves and
+      by what a token is worth, which the pacer raises under load, near a cost ceiling or above a
+      latency objective.
 
     Use it by ``stopping = pilot.attach(AdaptiveStopping.load(path))``. One object serves all
     threads of a process. Several processes each test what they see by themselves: ``delta`` then
@@ -90,7 +96,7 @@ class Pilot:
         ValueError: An argument is out of its interval, or is not certified.
 
     Attributes:
-        history: The last changes, oldest first: seconds, and why.
+        history: The last changes, oldest first: when, UTC, and why.
     """
 
     def __init__(
@@ -130,7 +136,7 @@ class Pilot:
         self.levels = tuple(level for level in certificate.levels if level.risk <= top)
         self.bandit = bandit if bandit is not None else LevelBandit(Satisfaction())
         self.pacer = pacer if pacer is not None else Pacer()
-        self.history: deque[tuple[float, str]] = deque(maxlen=_KEPT)
+        self.history: deque[tuple[datetime, str]] = deque(maxlen=_KEPT)
         self._loss = loss
         self._caps = dict(caps or {})
         self._audit, self._explore = audit, explore
@@ -144,17 +150,12 @@ class Pilot:
         self._answered: OrderedDict[str, tuple[str, str, str]] = OrderedDict()
         self._latency, self._cost = Smoothed(), Smoothed(300.0)
         self._counts: Counter[str] = Counter()
-        risks = [level.risk for level in self.levels]
-        self._monitors = [
-            Monitor(
-                risks[: place + 1],
-                start=start,
-                delta=delta / len(risks),
-                least_share=audit,
-                features=features if start == top else (),
-            )
-            for place, start in enumerate(risks)
-        ]
+        self._watch = Watch(
+            [level.risk for level in self.levels],
+            delta=delta,
+            least_share=audit,
+            features=features,
+        )
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         return self  # there is one, however often settings are copied
@@ -164,9 +165,8 @@ class Pilot:
 
     @property
     def open_risk(self) -> float:
-        """The largest level that is open now; 0 where nothing is cut."""
-        retreated = [one for one in self._monitors if one.level != one.retreat.start]
-        return min((one.level or 0.0 for one in retreated), default=self.levels[-1].risk)
+        """The largest level that is open to all now; 0 where nothing is cut."""
+        return self._watch.open_risk()
 
     def attach(self, stopping: AdaptiveStopping) -> AdaptiveStopping:
         """Return settings that this pilot steers and watches.
@@ -175,13 +175,20 @@ class Pilot:
         in shadow.
 
         Raises:
-            ValueError: The settings have another certificate, or none.
+            ValueError: The settings have another certificate, or none, or a smaller level than the
+                largest that would be chosen.
         """
         held = stopping.certificate
         if held is None or held.fingerprint != self.certificate.fingerprint:
             named = "none" if held is None else held.fingerprint
             raise ValueError(
                 f"stopping must have the certificate {self.certificate.fingerprint}, got {named}"
+            )
+        top = self.levels[-1].risk
+        if stopping.risk is not None and stopping.risk < top:
+            raise ValueError(
+                f"risk must be at most that of the settings, {stopping.risk:g}, got {top:g}: make "
+                f"the pilot with risk={stopping.risk:g}, or load the settings with risk={top:g}"
             )
         hooks = (*stopping.hooks, self.take)
         return stopping.replace(steer=self.steer, hooks=hooks, otherwise="shadow")
@@ -211,7 +218,8 @@ class Pilot:
                 self._counts["unknown"] += 1
                 return
             labels = {one: str(request.metadata.get(one) or "") for one in _FIELDS}
-            level = name_of(setting.risk if setting.cut else None)
+            cut = setting.cut and completion.mode == "active"
+            level = name_of(setting.risk if cut else None)
             self._answered[name] = level, labels["tenant"], labels["user"]
             if len(self._answered) > _REMEMBERED:
                 self._answered.popitem(last=False)
@@ -220,8 +228,17 @@ class Pilot:
             if self._prices is not None:
                 self._cost.add(self._prices.cost(completion.usage), now)
                 self._pace("cost", 3600 * self._cost.rate(now), now)
-            segment = {one: labels[one] for one in self._segments if labels.get(one)}
-            outcome = self._outcome(setting, completion, loss) if known else None
+            segment = self._segment(labels)
+            seen = Sighting.of(completion)
+            if seen is not None and seen.complete:
+                self.bandit.savings.add(
+                    name_of(setting.risk),
+                    seen.saved,
+                    seen.whole,
+                    seen.weight,
+                    tenant=labels["tenant"],
+                )
+            outcome = self._outcome(setting, seen, loss) if known else None
             self._counts["ungraded"] += not known
             features = {"generated": float(completion.usage.generated)}
             self._tickets.end(name, _Ended(setting, segment, outcome, features))
@@ -254,17 +271,19 @@ class Pilot:
     def report(self) -> dict[str, Any]:
         """Where it stands: what is open, what a token is worth, what was not seen.
 
+        ``open_risk`` is open to all but the segments that are ``restricted``, to what they are.
         ``ungraded`` requests have no known answer, ``unseen`` ones were outside the certificate,
         broken or not to be audited: both say nothing. Audits that ``failed`` count as lost.
         """
         with self._lock:
             return {
                 "open_risk": self.open_risk,
+                "restricted": self._watch.restricted,
                 "price": self.pacer.price,
                 "running": self._tickets.running,
                 "given_up": self._tickets.given_up,
                 **{name: self._counts[name] for name in _COUNTED},
-                "changes": [list(change) for change in self.history],
+                "changes": [[when.isoformat(), why] for when, why in self.history],
             }
 
     def to_dict(self) -> dict[str, Any]:
@@ -273,8 +292,9 @@ class Pilot:
             return {
                 "certificate": self.certificate.fingerprint,
                 "satisfaction": self.bandit.satisfaction.to_dict(),
+                "savings": self.bandit.savings.to_dict(),
                 "pacer": self.pacer.to_dict(),
-                "monitors": [monitor.to_dict() for monitor in self._monitors],
+                "watch": self._watch.to_dict(),
             }
 
     def restore(self, data: Mapping[str, Any]) -> None:
@@ -284,32 +304,28 @@ class Pilot:
             ValueError: It is of another certificate or of other settings; or names the key that is
                 missing, unknown or wrong, and its value.
         """
-        held = members(data, ("certificate", "satisfaction", "pacer", "monitors"), "pilot")
+        names = ("certificate", "satisfaction", "savings", "pacer", "watch")
+        held = members(data, names, "pilot")
         if held["certificate"] != self.certificate.fingerprint:
             raise ValueError(
                 f"pilot.certificate must be {self.certificate.fingerprint}, got "
                 f"{held['certificate']!r}"
             )
-        monitors = [
-            Monitor.from_dict(one, f"pilot.monitors[{place}]")
-            for place, one in enumerate(held["monitors"])
-        ]
-        settings = [_settings(one) for one in monitors]
-        if settings != [_settings(one) for one in self._monitors]:
-            raise ValueError(f"pilot.monitors must be of the same settings, got {settings}")
+        watch = self._watch.resumed(held["watch"], "pilot.watch")
         satisfaction = Satisfaction.from_dict(held["satisfaction"])
+        savings = Savings.from_dict(held["savings"], "pilot.savings")
         with self._lock:
             self.pacer.restore(held["pacer"])
-            self.bandit.satisfaction = satisfaction
-            self._monitors = monitors
+            self.bandit.satisfaction, self.bandit.savings = satisfaction, savings
+            self._watch = watch
 
     def _choose(self, labels: Mapping[str, str]) -> Setting:
-        closed = sorted(ahead for one in self._monitors if (ahead := one.retreat.ahead) is not None)
-        top = self.open_risk
+        segment = self._segment(labels)
+        closed, top = self._watch.closed(segment), self._watch.open_risk(segment)
         caps = [self._caps.get(f"{name}={value}", 1.0) for name, value in labels.items()]
         offered = [one for one in self.levels if one.risk <= min(top, *caps)]
-        if closed and (top == 0 or self._draw() < self._explore):
-            return Setting(closed[0], cut=False)
+        if closed is not None and (top == 0 or self._draw() < self._explore):
+            return Setting(closed, cut=False)
         if not offered:
             return Setting(self.levels[0].risk, cut=False)
         chosen = self.bandit.choose(
@@ -328,71 +344,55 @@ class Pilot:
             return None
         try:
             loss = self._loss(request, audit)
-        except Exception:
-            _log.exception("loss failed: %r", self._loss)
+        except Exception as error:
+            _log.error("loss failed: %r: %s", self._loss, unquoted(error))
             return None
         return loss if loss is not None and 0 <= loss <= 1 else None
 
     def _outcome(
-        self, setting: Setting, completion: Completion, loss: float | None
+        self, setting: Setting, seen: Sighting | None, loss: float | None
     ) -> Outcome | None:
         """What a stop at the level loses of a request; None where that says nothing of it."""
-        attempts = completion.attempts
-        if completion.uncertified or not attempts or attempts[-1].error:
+        if seen is None:
             self._counts["unseen"] += 1
             return None
-        audit, active = completion.audit, completion.mode == "active"
-        share = completion.audit_share if active else 1.0
-        if share <= 0:
-            self._counts["unseen"] += 1
-            return None
-        made = any(one.reason == LearnedStopping.reason for one in attempts)
-        drawn = audit is not None or completion.audit_failed
-        stops = drawn or (made if active else completion.would_stop is not None)
-        if not stops:
+        if not seen.stops:
             return Outcome(level=setting.risk, would_stop=False)
-        drawn = drawn or not active
-        if drawn and loss is None:  # it is not known to be no loss, so it counts as one
+        if seen.drawn and loss is None:  # it is not known to be no loss, so it counts as one
             self._counts["failed"] += 1
             loss = 1.0
-        return Outcome(level=setting.risk, would_stop=True, audited=drawn, loss=loss, share=share)
+        return Outcome(
+            level=setting.risk,
+            would_stop=True,
+            audited=seen.drawn,
+            loss=loss,
+            share=seen.share,
+        )
+
+    def _segment(self, labels: Mapping[str, str]) -> dict[str, str]:
+        """The labels that are tested by themselves."""
+        return {one: labels[one] for one in self._segments if labels.get(one)}
 
     def _observe(self, ended: _Ended, now: float) -> None:
-        outcome = ended.outcome
-        if outcome is None:
+        if ended.outcome is None:
             return
-        before = self.open_risk
-        for monitor in self._monitors:
-            inside = monitor.level == outcome.level
-            if not inside and (ended.setting.cut or monitor.retreat.ahead != outcome.level):
-                continue
-            advice = monitor.observe(
-                Observation(
-                    level=outcome.level if inside else None,
-                    would_stop=outcome.would_stop and inside,
-                    audited=outcome.audited and inside,
-                    loss=outcome.loss if inside else None,
-                    share=outcome.share,
-                    shadow=None if inside else outcome,
-                    segment=ended.segment,
-                    features=ended.features,
-                    time=now,
-                )
-            )
-            if advice.why:
-                self._tell(advice.why, before, now)
-            elif advice.drifted:
-                self._tell(f"drift in {', '.join(advice.drifted)}", before, now)
+        for told in self._watch.observe(
+            ended.outcome,
+            cut=ended.setting.cut,
+            segment=ended.segment,
+            features=ended.features,
+            time=now,
+        ):
+            self._tell(told)
 
-    def _tell(self, why: str, before: float, now: float) -> None:
-        told = f"{why}: open were levels up to {before:g}, now up to {self.open_risk:g}"
-        self.history.append((now, told))
+    def _tell(self, told: str) -> None:
+        self.history.append((datetime.now(UTC), told))
         _log.warning("%s", told)
         if self._on_change is not None:
             try:
                 self._on_change(told)
-            except Exception:
-                _log.exception("on_change failed: %r", self._on_change)
+            except Exception as error:
+                _log.error("on_change failed: %r: %s", self._on_change, unquoted(error))
 
     def _pace(self, name: str, value: float, now: float) -> None:
         if any(one.name == name for one in self.pacer.objectives):
@@ -402,8 +402,3 @@ class Pilot:
 def _knows(loss: object, request: Request) -> bool:
     knows = getattr(loss, "knows", None)
     return bool(knows(request)) if callable(knows) else True
-
-
-def _settings(monitor: Monitor) -> tuple[object, ...]:
-    retreat = monitor.retreat
-    return retreat.levels, retreat.start, monitor.delta, monitor.least_share

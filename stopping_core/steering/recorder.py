@@ -95,6 +95,7 @@ class RunRecorder:
             raise ValueError(f"max_tokens must be >= 1, got {max_tokens}")
         self.recorded = 0
         self.skipped: Counter[str] = Counter()
+        self._told: set[str] = set()
         self._template = template
         self._grader, self._gold = grader, gold
         self._share = share
@@ -119,6 +120,8 @@ class RunRecorder:
 
     def __call__(self, request: Request, completion: Completion, /) -> None:
         """Record what was seen of a request: a :class:`~stopping_core.protocols.Hook`."""
+        if 0 < completion.audit_share < self._share:
+            self._warn_of("share")
         if not completion.audit_share or not self._is_drawn(completion):
             return
         run = self._run(request, completion)
@@ -129,9 +132,23 @@ class RunRecorder:
             return
         with self._lock:
             self.skipped[run] += 1
-            first = self.skipped[run] == 1
-        if first:
-            _log.warning("a run was not recorded, and more may not be: %s", run)
+        self._warn_of(run)
+
+    def _warn_of(self, what: str) -> None:
+        """Tell once what keeps runs from being recorded, or from being drawn as the traffic is."""
+        with self._lock:
+            known = what in self._told
+            self._told.add(what)
+        if known:
+            return
+        if what == "share":
+            _log.warning(
+                "share is %g, and a smaller share of the requests is audited: too many of the runs "
+                "will be of requests in which nothing may be cut",
+                self._share,
+            )
+        else:
+            _log.warning("a run was not recorded, and more may not be: %s", what)
 
     def _is_drawn(self, completion: Completion) -> bool:
         """Whether a request is of the share, by a draw of its own or the audit's."""

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from stopping_core import AdaptiveStopping
 from stopping_core.feedback import OutcomeStore, OutcomeWriter
 from stopping_core.steering import Pilot
 from stopping_core.traces import Cuts
@@ -37,7 +38,9 @@ def test_what_it_shows_without_output_runs(tmp_path: Path, monkeypatch: pytest.M
     """Settings and traces as they stand; what is left open is tried by the certificates' tests."""
     found = re.findall(r"```python\n(.*?)```\n\n(```)?", README, re.DOTALL)
     blocks = [code for code, output in found if not output]
-    settings, traces, certified, steered = (compile(code, "README.md", "exec") for code in blocks)
+    settings, traces, certified, steered, kept = (
+        compile(code, "README.md", "exec") for code in blocks
+    )
     shutil.copy(ROOT / "tests" / "data" / "trace.parquet", tmp_path / "runs.parquet")
     monkeypatch.chdir(tmp_path)
     names: dict[str, object] = {}
@@ -58,6 +61,10 @@ def test_what_it_shows_without_output_runs(tmp_path: Path, monkeypatch: pytest.M
     writer.close()
     assert 0.05 == pilot.open_risk
     assert [1.0] == [one.value for one in OutcomeStore("sqlite:///stopping.db").feedback_of("17")]
+    exec(kept, names)
+    settled = names["stopping"]
+    assert isinstance(settled, AdaptiveStopping)
+    assert "shadow" == settled.mode
 
 
 def test_the_files_and_commands_it_names_exist() -> None:

@@ -7,18 +7,21 @@ import os
 import sqlite3
 import threading
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
 
-from stopping_core import AdaptiveStopping, Request
+from stopping_core import AdaptiveStopping, Audit, Request
 from stopping_core.feedback import Feedback, Outcome, OutcomeStore, OutcomeWriter, SpoolFull
 from stopping_core.feedback.lines import to_line
+from stopping_core.policies import Threshold
 from stopping_core.retry import run
 from stopping_core.session import Session
-from stopping_core.testing import FakeClock, ScriptedModel
+from stopping_core.signals import Sentences
+from stopping_core.testing import FakeClock, ScriptedModel, words
 from tests.feedback.postgres import PASSWORD, Server
 
 SECONDS = 30.0  # for what takes none
@@ -79,6 +82,30 @@ def test_a_hook_records_each_request(store: Away, spool: Path) -> None:
     assert found is not None
     assert ("acme", done.usage, done.reason) == (found.tenant, found.usage, found.reason)
     assert (None, None) == (found.prompt, found.text)
+
+
+def test_what_a_stop_has_lost_is_kept(
+    store: Away, spool: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Of audited requests; where grading fails, or says what is no loss, all else is kept."""
+
+    def fails(request: Request, audit: Audit) -> float:
+        raise RuntimeError(audit.full)
+
+    ways: dict[str, Any] = {"graded": lambda *_: 0.25, "fails": fails, "none": lambda *_: 7.0}
+    first = Threshold(Sentences(), at_least=1)
+    for name, loss in ways.items():
+        with OutcomeWriter(store, spool, loss=loss) as writer:
+            stopping = AdaptiveStopping(policy=first, audit=0.5, hooks=(writer,))
+            for number, draw in enumerate((0.0, 0.9)):
+                request = Request(metadata={"request_id": f"{name} {number}"})
+                model = ScriptedModel(words("It is in Paris. It lies on the Seine."))
+                run(Session(stopping, request, draw=partial(float, draw)), model.backend)
+    kept = {one.request_id: one.loss for one in store.outcomes()}
+    assert {"graded 0": 0.25, **dict.fromkeys(kept.keys() - {"graded 0"})} == kept
+    assert 6 == len(kept)
+    assert "loss failed" in caplog.text
+    assert "Seine" not in caplog.text
 
 
 def test_texts_are_kept_where_asked_for(store: Away, spool: Path) -> None:

@@ -171,9 +171,24 @@ def test_observations_that_do_not_go_together(arguments: dict[str, Any], message
         Observation(**({"level": 0.1, "would_stop": False} | arguments))
 
 
+def test_evidence_that_is_surely_seen_counts_for_more() -> None:
+    """Requests that ran uncut are all seen: their losses weigh 1, and the bets are larger."""
+    needed = []
+    for share in (1.0, 0.1):
+        monitor = Monitor(LEVELS, start=START, shadow_share=share)
+        for _ in range(100):
+            if monitor.observe(lost(START)).level != START:
+                break
+        needed.append(0)
+        while monitor.level != START:
+            monitor.observe(kept(monitor.level, Outcome(level=START, would_stop=False)))
+            needed[-1] += 1
+    assert needed[0] < needed[1] / 2
+
+
 def test_a_share_below_the_least_is_refused() -> None:
     """The bets rely on the least share; what is refused is not taken."""
-    monitor = Monitor(LEVELS, start=START, least_share=0.5)
+    monitor = Monitor(LEVELS, start=START, least_share=0.5, shadow_share=0.5)
     before = monitor.to_dict()
     bare = Outcome(level=0.6, would_stop=True, share=0.1)
     for seen in (Observation(level=START, would_stop=True, share=0.1), kept(START, bare)):

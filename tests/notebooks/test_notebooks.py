@@ -13,7 +13,10 @@ from jupyter_client.kernelspec import KernelSpecManager
 from nbclient import NotebookClient
 
 NOTEBOOKS = sorted((Path(__file__).parents[2] / "notebooks").glob("*.ipynb"))
-SLOW = {"03_calibrate_and_certify": "records 180 runs: 4 minutes"}
+SLOW = {
+    "03_calibrate_and_certify": "records 180 runs: 4 minutes",
+    "04_feedback_and_monitoring": "records 130 runs: 5 minutes",
+}
 RUN = [
     pytest.param(path, id=path.stem, marks=[pytest.mark.slow] if path.stem in SLOW else [])
     for path in NOTEBOOKS

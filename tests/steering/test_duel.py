@@ -89,7 +89,7 @@ def test_a_challenger_that_probes_is_refused() -> None:
 PLACE = Checkpoint(9, 4, 0.1, Boundary.SENTENCE)
 
 
-def compared(stop: int | None, ours: int | None, lost: bool) -> Completion:
+def compared(stop: int | None, ours: int | None, lost: bool, we: bool = False) -> Completion:
     """A request of ten tokens, stopped by the challenger and by the rule in use after so many."""
 
     def at(tokens: int | None) -> Checkpoint | None:
@@ -106,7 +106,7 @@ def compared(stop: int | None, ours: int | None, lost: bool) -> Completion:
         usage=Usage(),
         attempts=(),
         seconds=1.0,
-        audit=None if place is None else Audit(place, "answer", "", "", "stop"),
+        audit=None if place is None else Audit(place, "answer", "lost" if we else "", "", "stop"),
         trial=Trial(at(stop), "lost" if lost else "kept", "full", 10, "stop"),
     )
 
@@ -130,6 +130,16 @@ def test_a_better_one_is_found_and_a_worse_one_too() -> None:
         for _ in range(1500):
             duel.take(Request(), compared(stop, ours, bool(rng.random() < risk)))
         assert (finding, 1500) == (duel.finding, duel.requests)
+
+
+def test_one_that_mends_a_broken_risk_is_promoted_though_it_saves_less() -> None:
+    """What the rule in use saves beyond its risk is no merit."""
+    rng, duel = np.random.default_rng(0), Duel(judge, risk=0.05)
+    for _ in range(1500):
+        duel.take(Request(), compared(8, 3, False, bool(rng.random() < 0.2)))
+        assert "keep" != duel.finding
+    assert "promote" == duel.finding
+    assert duel.gain[1] < 0
 
 
 def test_equal_ones_are_hardly_ever_told_apart() -> None:

@@ -32,7 +32,14 @@ from stopping_core.certificates import Certificate, CertifiedLevel
 from stopping_core.costs import CostRegime
 from stopping_core.results import Attempt, Setting, Verdict
 from stopping_core.session import Session
-from stopping_core.steering import LevelBandit, Objective, Pacer, Pilot, Satisfaction
+from stopping_core.steering import (
+    LevelBandit,
+    Objective,
+    Pacer,
+    Pilot,
+    Satisfaction,
+    Savings,
+)
 from stopping_core.testing import FakeClock, ScriptedModel
 from tests.calibration.certified import ASKED, made_certificate
 
@@ -42,7 +49,12 @@ LEVELS = tuple(
     for risk, threshold, saving in zip(RISKS, (-5.0, -3.0, -0.5), (0.2, 0.4, 0.6), strict=True)
 )
 CERTIFICATE = made_certificate(levels=LEVELS)
-PLACE = Checkpoint(9, 3, 0.1, Boundary.SENTENCE)
+WHOLE = 100  # tokens of a full answer
+PLACES = {
+    level.risk: Checkpoint(9, round(WHOLE * (1 - level.saving)), 0.1, Boundary.SENTENCE)
+    for level in LEVELS
+}
+PLACE = PLACES[0.05]
 
 
 def graded(request: Request, audit: Audit) -> float | None:
@@ -63,10 +75,14 @@ def pilot(**changes: Any) -> Pilot:
 
 
 class Traffic:
-    """Requests whose stops are lost with some probability, as a session would report them."""
+    """Requests whose stops are lost with some probability, as a session would report them.
+
+    Each is stopped, unless it has the use case ``short``, and saves what the certificate says.
+    """
 
     def __init__(self, one: Pilot, seed: int = 0) -> None:
         self.pilot, self.rng, self.number = one, np.random.default_rng(seed), 0
+        self.places = dict(PLACES)
 
     def begin(self, **labels: str) -> tuple[Request, Setting]:
         self.number += 1
@@ -74,21 +90,25 @@ class Traffic:
         return request, self.pilot.steer(request, CERTIFICATE)
 
     def end(self, request: Request, setting: Setting, lost: float, **changes: Any) -> None:
-        audited = not setting.cut or self.rng.random() < setting.audit
-        loss = float(self.rng.random() < lost)
+        loss, place = float(self.rng.random() < lost), self.places[setting.risk]
+        stops = request.metadata.get("use_case") != "short"
+        audited = stops and (not setting.cut or self.rng.random() < setting.audit)
+        made = stops and not audited
+        generated = place.tokens if made else WHOLE
+        reason = "learned" if made else ""
         known: dict[str, Any] = {
             "text": "",
             "reasoning": "",
             "complete": True,
             "verdict": Verdict(True),
-            "finish_reason": "cut",
-            "reason": "learned",
-            "usage": Usage(generated=10),
-            "attempts": (Attempt("first", 9, 9, 0, 9, 1.0, "cut", "learned"),),
+            "finish_reason": "cut" if made else "stop",
+            "reason": reason,
+            "usage": Usage(generated=generated),
+            "attempts": (Attempt("first", WHOLE, generated, 0, 9, 1.0, "cut", reason),),
             "seconds": 1.0,
             "mode": "active" if setting.cut else "shadow",
-            "would_stop": None if setting.cut else PLACE,
-            "audit": Audit(PLACE, "answer", "", str(loss), "stop") if audited else None,
+            "would_stop": place if stops and not setting.cut else None,
+            "audit": Audit(place, "answer", "", str(loss), "stop") if audited else None,
             "audit_share": setting.audit if setting.cut else 1.0,
             "request_id": request.metadata["request_id"],
         }
@@ -128,6 +148,26 @@ def test_losses_close_a_level_and_evidence_opens_it_again(
     traffic.go(6000, lambda setting: 0.0)
     assert 0.05 == traffic.pilot.open_risk
     assert "risk below 0.05" in told[-1]
+
+
+def test_a_tenant_that_loses_too_much_gets_a_safer_level_and_the_others_keep_theirs() -> None:
+    """It is told whose level was closed, and evidence is gathered from its requests alone."""
+    traffic = Traffic(one := pilot())
+
+    def lost(setting: Setting) -> float:
+        return 0.3 if setting.risk == 0.05 else 0.0
+
+    late: dict[str, set[Setting]] = {"hard": set(), "easy": set()}
+    for turn in range(3000):
+        tenant = "easy" if turn % 5 else "hard"
+        (setting,) = traffic.go(1, lost if tenant == "hard" else lambda _: 0.0, tenant=tenant)
+        if turn > 2000:
+            late[tenant].add(setting)
+    report = one.report()
+    assert (0.05, {"tenant=hard": 0.02}) == (report["open_risk"], report["restricted"])
+    assert {Setting(0.05, audit=0.5)} == late["easy"]
+    assert {Setting(0.02, audit=0.5), Setting(0.05, cut=False)} == late["hard"]
+    assert "risk above 0.05 in tenant=hard" in report["changes"][0][1]
 
 
 def test_where_every_level_loses_nothing_is_cut() -> None:
@@ -200,6 +240,30 @@ def test_load_moves_along_the_open_levels_and_never_beyond() -> None:
     assert one.report()["price"] > 10
     assert 0.05 == waiting[-1][1].risk
     assert 0.02 == traffic.begin(tenant="capped")[1].risk
+
+
+def test_it_learns_what_a_level_saves_in_fact() -> None:
+    """Half of the requests are stopped, and saved nearly whole; nine of ten of these are not seen.
+
+    Those that are not stopped do not count for more because of that.
+    """
+    known = Savings(memory=1.0)
+    bandit = LevelBandit(Satisfaction(1e6), token_worth=1.0, seed=0, savings=known)
+    traffic = Traffic(pilot(audit=0.1, bandit=bandit))
+    traffic.places[0.05] = Checkpoint(9, 5, 0.1, Boundary.SENTENCE)
+    for _ in range(3000):
+        traffic.go(1, lambda setting: 0.0)
+        traffic.go(1, lambda setting: 0.0, use_case="short")
+    assert pytest.approx(0.475, abs=0.03) == known.share("0.05", 0.6)
+
+
+def test_a_level_that_saves_less_than_its_certificate_says_is_left_for_a_better_one() -> None:
+    """And is not tried any more for its promise alone."""
+    traffic = Traffic(pilot())
+    traffic.places[0.05] = Checkpoint(9, 95, 0.1, Boundary.SENTENCE)
+    assert 0.05 == traffic.go(1, lambda setting: 0.0)[0].risk
+    traffic.go(2000, lambda setting: 0.0)
+    assert {0.02} == {setting.risk for setting in traffic.go(100, lambda setting: 0.0)}
 
 
 def test_cost_and_latency_are_kept_up_to_date() -> None:
@@ -278,6 +342,16 @@ def test_audits_that_fail_count_as_lost() -> None:
     assert one.report()["failed"] > 100
 
 
+def test_feedback_on_an_answer_that_was_not_cut_says_nothing_of_its_level() -> None:
+    """As after a model was swapped: what was chosen was not done."""
+    traffic = Traffic(one := pilot())
+    request, setting = traffic.begin()
+    assert setting.cut
+    traffic.end(request, setting, 0.0, mode="shadow", uncertified="another model")
+    one.give_feedback(str(traffic.number), 1.0)
+    assert ["", "none"] == sorted(one.bandit.satisfaction.to_dict()["counts"])
+
+
 def test_a_loss_that_fails_holds_nobody_up() -> None:
     """It is logged, and what it was to say counts as lost."""
 
@@ -344,6 +418,9 @@ def test_it_steers_and_hears_of_real_sessions(tmp_path: Path) -> None:
     assert "shadow" == swapped.stopping.mode
     with pytest.raises(ValueError, match=r"stopping must have the certificate .*, got none"):
         one.attach(AdaptiveStopping())
+    careful = AdaptiveStopping.load(tmp_path / "certificate.json", risk=0.02)
+    with pytest.raises(ValueError, match=r"that of the settings, 0\.02, got 0\.05: make the pilot"):
+        one.attach(careful)
 
 
 @pytest.mark.parametrize(
@@ -378,10 +455,15 @@ class Anything(RuleBasedStateMachine):
         self.traffic = Traffic(self.pilot)
         self.running: list[tuple[Request, Setting]] = []
 
-    @rule(medical=st.booleans(), tenant=st.sampled_from(["", "a", "b"]))
-    def begin(self, medical: bool, tenant: str) -> None:
-        before = self.pilot.open_risk
-        labels = {"tenant": tenant, "use_case": "medical" if medical else ""}
+    @rule(
+        use_case=st.sampled_from(["", "medical", "short"]),
+        tenant=st.sampled_from(["", "a", "b"]),
+    )
+    def begin(self, use_case: str, tenant: str) -> None:
+        medical, labels = use_case == "medical", {"tenant": tenant, "use_case": use_case}
+        report = self.pilot.report()
+        mine = [f"{name}={value}" for name, value in labels.items()]
+        before = min(report["open_risk"], *(report["restricted"].get(one, 0.02) for one in mine))
         request, setting = self.traffic.begin(**labels)
         assert setting.risk in (0.01, 0.02)
         if setting.cut:
@@ -400,6 +482,10 @@ class Anything(RuleBasedStateMachine):
         for request, setting in [self.traffic.begin() for _ in range(count)]:
             self.traffic.end(request, setting, lost)
 
+    @rule(risk=st.sampled_from([0.01, 0.02]), tokens=st.integers(0, WHOLE))
+    def save(self, risk: float, tokens: int) -> None:
+        self.traffic.places[risk] = Checkpoint(9, tokens, 0.1, Boundary.SENTENCE)
+
     @rule(value=st.floats(0, 1))
     def say(self, value: float) -> None:
         self.pilot.give_feedback(str(self.traffic.number), value)
@@ -416,8 +502,13 @@ class Anything(RuleBasedStateMachine):
 
     @invariant()
     def only_certified(self) -> None:
-        assert self.pilot.open_risk in (0.0, 0.01, 0.02)
+        report = self.pilot.report()
+        for risk in (report["open_risk"], *report["restricted"].values()):
+            assert risk in (0.0, 0.01, 0.02)
         assert 1.0 <= self.pilot.pacer.price <= 100.0
+        for name in ("0.01", "0.02"):
+            for tenant in ("", "a", "b"):
+                assert 0 <= self.pilot.bandit.savings.share(name, 0.5, tenant=tenant) <= 1
 
 
 TestAnything = Anything.TestCase

@@ -167,3 +167,16 @@ def test_logprobs_are_kept_where_there_are_some(tmp_path: Path) -> None:
 def test_wrong_arguments_are_named(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         recorder(tmp_path, **changes)
+
+
+def test_a_share_beyond_that_of_the_audits_is_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Once: what nothing is cut of would else be too large a part of what is recorded."""
+    hook = recorder(tmp_path, share=0.5)
+    for _ in range(3):
+        go(hook)
+    assert 1 == caplog.text.count("share is 0.5, and a smaller share of the requests is audited")
+    caplog.clear()
+    go(recorder(tmp_path, share=0.25))
+    assert "" == caplog.text

@@ -126,11 +126,11 @@ def test_what_a_provider_says_is_not_quoted_by_our_error(logged: Callable[[], st
 def test_what_a_check_says_is_not_quoted_by_our_error(logged: Callable[[], str]) -> None:
     """It quotes the answer, and is for those who read the completion."""
     check = JsonSchema({"properties": {"a": {"type": "integer"}}})
-    settings = {"completeness": check, "policy": Never(), "on_exhausted": "raise"}
+    settings: dict[str, Any] = {"policy": Never(), "on_exhausted": "raise"}
     recorded = Recorded()
     said = json.dumps({"a": ANSWER})
     with pytest.raises(BudgetExhausted) as exhausted:
-        go(recorded.hook, said, said, said, request=REQUEST, **settings)
+        go(recorded.hook, said, said, said, request=REQUEST, completeness=check, **settings)
     completion = exhausted.value.completion
     assert completion is not None
     assert ANSWER in completion.verdict.reason

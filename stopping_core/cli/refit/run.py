@@ -162,9 +162,9 @@ def _compare(
         ours = None if champion is None else _tested(recorded, champion, risk)
         for place, whole in enumerate(theirs.whole.tolist()):
             if whole:
-                spent = whole if ours is None else int(ours.spent[place, 0])
-                lost = float(theirs.lost[place, 0])
-                duel.compare(lost, spent, int(theirs.spent[place, 0]), whole)
+                duel.compare(
+                    (0.0, whole) if ours is None else _of(ours, place), _of(theirs, place), whole
+                )
             if duel.finding != "undecided":
                 break
     low, high = (100 * one for one in duel.gain)
@@ -225,6 +225,11 @@ def _tested(recorded: Recorded, certificate: Certificate, risk: float) -> Tested
     threshold = certificate.level(risk).threshold
     graded = Graded(columns_of(recorded.runs, scope))
     return measure(graded, scope, certificate.model, (threshold,))
+
+
+def _of(tested: Tested, place: int) -> tuple[float, int]:
+    """What the one policy that was tested loses of a run, and generates."""
+    return float(tested.lost[place, 0]), int(tested.spent[place, 0])
 
 
 def _write(path: Path, header: Header, runs: Sequence[Run]) -> None:

@@ -43,7 +43,7 @@ class Auditing:
         self._audit: Audit | None = None
         self._trial: Trial | None = None
         seen_whole = self.drawn or stopping.mode == "shadow"
-        self._keeps = seen_whole and any(map(_wants_steps, stopping.hooks))
+        self._keeps = seen_whole and any(map(wants_steps, stopping.hooks))
         self._calls = 0
         self._steps: list[Step] = []
         self._seen: tuple[Step, ...] = ()
@@ -116,7 +116,8 @@ def check_prober(stopping: AdaptiveStopping, prober: Prober | None) -> None:
             )
 
 
-def _wants_steps(hook: object) -> bool:
+def wants_steps(hook: object) -> bool:
+    """Whether a hook reads ``Completion.seen``."""
     return bool(getattr(hook, "wants_steps", False))
 
 

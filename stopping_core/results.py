@@ -193,6 +193,7 @@ class Completion:
             shadow mode, and the policy would have stopped it; else None.
         audit_share: Probability with which such a stop is audited; 0 where none can be.
         audit_failed: Whether it was to be audited, and what would have come is not known.
+        drawn: Whether the request was drawn for an audit, whatever came of it.
         trial: What the challenger would have made of it, in requests that were drawn for an audit
             whatever came, and in shadow mode; else None.
         seen: The stream of the first call, in requests that were drawn for an audit whatever came,
@@ -219,6 +220,7 @@ class Completion:
     audit: Audit | None = None
     audit_share: float = 0.0
     audit_failed: bool = False
+    drawn: bool = False
     trial: Trial | None = None
     seen: tuple[Step, ...] = field(default=(), repr=False)
     request_id: str = ""

@@ -263,6 +263,7 @@ class Session:
             audit=self._auditing.with_answer(draft),
             audit_share=self._auditing.share,
             audit_failed=self._auditing.failed,
+            drawn=self._auditing.drawn,
             trial=self._auditing.trial,
             seen=self._auditing.seen,
             request_id=self.request_id,

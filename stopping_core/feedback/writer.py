@@ -154,10 +154,10 @@ class OutcomeWriter:
             return None
         try:
             loss = self._loss(request, audit)
+            return loss if loss is not None and 0 <= loss <= 1 else None
         except Exception as error:
             _log.error("loss failed: %r: %s", self._loss, unquoted(error))
             return None
-        return loss if loss is not None and 0 <= loss <= 1 else None
 
     def record(self, outcome: Outcome) -> None:
         """Record an outcome; when this returns, a kill does not lose it.

@@ -152,12 +152,14 @@ class Catalogue:
 
     @property
     def entries(self) -> tuple[Entry, ...]:
-        """All entries, by name.
-
-        Raises:
-            ValueError: The key of one is damaged; the message names the file.
-        """
-        return tuple(_entry(path) for path in sorted(self.folder.glob(f"*/{_KEY}")))
+        """All entries, by name; one whose key is damaged is left out, which is logged."""
+        found = []
+        for path in sorted(self.folder.glob(f"*/{_KEY}")):
+            try:
+                found.append(_entry(path))
+            except ValueError as error:
+                _log.error("%s", error)
+        return tuple(found)
 
     def entry(self, model: str, template: Template | str | Path, fingerprint: str = "") -> Entry:
         """Return the entry of a model under a template; it is made where there is none.
@@ -165,12 +167,14 @@ class Catalogue:
         Args:
             model: Name; folders and owners before it do not count.
             template: A template, or the name or TOML file of one.
-            fingerprint: Of weights, quantisation and engine, as requests have it. ``""`` where it
-                is not known, as behind an endpoint: the one entry of that name then.
+            fingerprint: Of weights, quantisation and engine, as requests have it: of a local model
+                ``transformers_stopping.fingerprints.known_fingerprint(model, tokenizer)``. ``""``
+                where it is not known, as behind an endpoint: then it is the one entry of that name,
+                or where there are several one of its own. A model that is swapped there under the
+                same name is not noticed here.
 
         Raises:
-            ValueError: No model is named, the template is none, or there are entries of several
-                fingerprints and none is given.
+            ValueError: No model is named, or the template is none.
         """
         name = bare_model(model)
         if not name:
@@ -178,11 +182,12 @@ class Catalogue:
         made = template if isinstance(template, Template) else load_template(template)
         found = [one for one in self._entries(name, made) if fingerprint in ("", one.fingerprint)]
         if len(found) > 1:
-            known = ", ".join(repr(one.fingerprint) for one in found)
-            raise ValueError(
-                f"fingerprint must be one of {known}, as there are several of {name!r} under "
-                f"{made.name!r}, got {fingerprint!r}"
+            known = ", ".join(one.fingerprint or "none" for one in found)
+            _log.warning(
+                "%s under %s has several fingerprints, and none was given: %s",
+                *(name, made.name, known),
             )
+            found = [one for one in found if not one.fingerprint]
         return found[0] if found else self._make(name, made, fingerprint)
 
     def promote(self, certificate: str | Path, why: str = "") -> tuple[Entry, Release]:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from typing import Literal, TypeAlias
 
+from stopping_core.faults import unquoted
 from stopping_core.monitoring import ConfidenceSequence, RiskMonitor
 from stopping_core.results import Audit, Completion
+from stopping_core.steering.losses import knows
 from stopping_core.types import Request
+
+_log = logging.getLogger(__name__)
 
 Finding: TypeAlias = Literal["promote", "keep", "undecided"]
 
@@ -100,8 +105,7 @@ class Duel(Comparison):
     def take(self, request: Request, completion: Completion) -> None:
         """Take what came of a request: a :class:`~stopping_core.protocols.Hook`."""
         trial, audit = completion.trial, completion.audit
-        knows = getattr(self._loss, "knows", None)
-        if trial is None or trial.tokens < 1 or (callable(knows) and not knows(request)):
+        if trial is None or trial.tokens < 1 or not knows(self._loss, request):
             return
         whole = trial.tokens
         places = None if audit is None else audit.checkpoint, trial.checkpoint
@@ -120,5 +124,9 @@ class Duel(Comparison):
         """What a stop has lost; what is not known to be nothing is all."""
         if made is None:
             return 0.0
-        loss = self._loss(request, made)
-        return 1.0 if loss is None or not 0 <= loss <= 1 else loss
+        try:
+            loss = self._loss(request, made)
+            return 1.0 if loss is None or not 0 <= loss <= 1 else loss
+        except Exception as error:
+            _log.error("loss failed: %r: %s", self._loss, unquoted(error))
+            return 1.0

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 
+from stopping_core.faults import unquoted
 from stopping_core.metrics import GRADERS
 from stopping_core.results import Audit
 from stopping_core.types import Request
+
+_log = logging.getLogger(__name__)
 
 
 class GoldLoss:
@@ -63,6 +67,19 @@ class JudgedLoss:
         """Return the loss, in [0, 1]."""
         full, cut = (self._grade(request, text) for text in (audit.full, audit.cut))
         return min(1.0, max(0.0, full - cut))
+
+
+def knows(loss: object, request: Request) -> bool:
+    """Whether what a stop of a request loses can be told.
+
+    Where its ``knows`` fails it is taken to say so: what cannot be graded then counts as lost.
+    """
+    told = getattr(loss, "knows", None)
+    try:
+        return bool(told(request)) if callable(told) else True
+    except Exception as error:
+        _log.error("knows failed: %r: %s", loss, unquoted(error))
+        return True
 
 
 def gold_in_metadata(request: Request) -> tuple[str, ...]:

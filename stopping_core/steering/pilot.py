@@ -19,6 +19,7 @@ from stopping_core.monitoring import Outcome
 from stopping_core.plain_data import members
 from stopping_core.results import Audit, Completion, Setting
 from stopping_core.steering.bandit import LevelBandit, name_of
+from stopping_core.steering.losses import knows
 from stopping_core.steering.pacer import Pacer, Smoothed
 from stopping_core.steering.satisfaction import Satisfaction
 from stopping_core.steering.savings import Savings
@@ -74,7 +75,7 @@ class Pilot:
             one is right and the other is not. Where it can only tell for some requests, it has a
             method ``knows(request)``, which must not depend on the answers: the others are then
             left out. See :mod:`~stopping_core.steering.losses`.
-        risk: The largest level to use, one of the certificate's; None for the largest there is.
+        risk: The largest level to use, or a number above it; None for the largest there is.
         caps: Largest risk by label, such as ``{"use_case=medical": 0.005}``; 0 for no cut.
         audit: Share of the stops that is audited, in (0, 1).
         explore: Share of the requests, while a level is closed, that run at it without a cut, in
@@ -119,10 +120,7 @@ class Pilot:
         clock: Callable[[], float] = time.monotonic,
         draw: Callable[[], float] = random.random,
     ) -> None:
-        known = [level.risk for level in certificate.levels]
-        top = known[-1] if risk is None else risk
-        if top not in known:
-            raise ValueError(f"risk must be a certified level, one of {known}, got {risk}")
+        top = certificate.levels[-1].risk if risk is None else certificate.level(risk).risk
         for name, value, least in (("audit", audit, "("), ("explore", explore, "[")):
             if not 0 <= value < 1 or (least == "(" and value == 0):
                 raise ValueError(f"{name} must be in {least}0, 1), got {value}")
@@ -136,6 +134,7 @@ class Pilot:
         self.levels = tuple(level for level in certificate.levels if level.risk <= top)
         self.bandit = bandit if bandit is not None else LevelBandit(Satisfaction())
         self.pacer = pacer if pacer is not None else Pacer()
+        self._paced = frozenset(one.name for one in self.pacer.objectives)
         self.history: deque[tuple[datetime, str]] = deque(maxlen=_KEPT)
         self._loss = loss
         self._caps = dict(caps or {})
@@ -198,7 +197,8 @@ class Pilot:
         labels = {name: str(request.metadata.get(name) or "") for name in _FIELDS}
         with self._lock:
             now = self._clock()
-            self._pace("load", float(self._tickets.running), now)
+            if "load" in self._paced:
+                self._pace("load", float(self._tickets.running), now)
             setting = self._choose(labels)
             name = str(request.metadata.get("request_id"))
             self._tickets.begin(name, now)
@@ -209,7 +209,8 @@ class Pilot:
 
     def take(self, request: Request, completion: Completion) -> None:
         """Take what came of a request: a :class:`~stopping_core.protocols.Hook`."""
-        known = _knows(self._loss, request)
+        known = knows(self._loss, request)
+        told: list[str] = []
         loss = self._graded(request, completion.audit) if known else None
         with self._lock:
             now, name = self._clock(), completion.request_id
@@ -243,7 +244,9 @@ class Pilot:
             features = {"generated": float(completion.usage.generated)}
             self._tickets.end(name, _Ended(setting, segment, outcome, features))
             for ended in self._tickets.due(now):
-                self._observe(ended, now)
+                told += self._observe(ended, now)
+        for one in told:  # without the lock: whoever is told may take his time
+            self._tell(one)
 
     def give_feedback(self, request_id: str, value: float) -> bool:
         """Take what a user says of an answer.
@@ -344,10 +347,10 @@ class Pilot:
             return None
         try:
             loss = self._loss(request, audit)
+            return loss if loss is not None and 0 <= loss <= 1 else None
         except Exception as error:
             _log.error("loss failed: %r: %s", self._loss, unquoted(error))
             return None
-        return loss if loss is not None and 0 <= loss <= 1 else None
 
     def _outcome(
         self, setting: Setting, seen: Sighting | None, loss: float | None
@@ -373,17 +376,17 @@ class Pilot:
         """The labels that are tested by themselves."""
         return {one: labels[one] for one in self._segments if labels.get(one)}
 
-    def _observe(self, ended: _Ended, now: float) -> None:
+    def _observe(self, ended: _Ended, now: float) -> list[str]:
+        """Take a request whose turn it is; return what changed by it, in words."""
         if ended.outcome is None:
-            return
-        for told in self._watch.observe(
+            return []
+        return self._watch.observe(
             ended.outcome,
             cut=ended.setting.cut,
             segment=ended.segment,
             features=ended.features,
             time=now,
-        ):
-            self._tell(told)
+        )
 
     def _tell(self, told: str) -> None:
         self.history.append((datetime.now(UTC), told))
@@ -395,10 +398,5 @@ class Pilot:
                 _log.error("on_change failed: %r: %s", self._on_change, unquoted(error))
 
     def _pace(self, name: str, value: float, now: float) -> None:
-        if any(one.name == name for one in self.pacer.objectives):
+        if name in self._paced:
             self.pacer.observe(name, value, now)
-
-
-def _knows(loss: object, request: Request) -> bool:
-    knows = getattr(loss, "knows", None)
-    return bool(knows(request)) if callable(knows) else True

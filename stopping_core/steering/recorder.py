@@ -5,13 +5,15 @@ from __future__ import annotations
 import hashlib
 import logging
 import math
+import os
 import random
 import threading
 import time
+import weakref
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn, Self
 
 import numpy as np
 
@@ -28,14 +30,30 @@ from stopping_core.traces.run_log import RunLog
 from stopping_core.types import Request, Step
 
 _log = logging.getLogger(__name__)
+_recorders: weakref.WeakSet[RunRecorder] = weakref.WeakSet()
+
+_UNSEEN = frozenset(
+    {
+        "broke off",
+        "no gold in the answer",
+        "not seen to its end",
+        "nothing was generated",
+        "several tokens a chunk",
+        "text without tokens",
+    }
+)
+"""Why a request that was drawn is not among the runs, where that may have to do with its answer."""
 
 
 class RunRecorder:
     """Keeps full runs of production as ``stopping record`` would have recorded them.
 
-    A hook: ``AdaptiveStopping(audit=0.1, hooks=(recorder,))``. Requests that are drawn for an audit
-    are recorded, whether or not anything was stopped in them, and so are those in shadow mode, each
-    with the probability ``share``: what is recorded is then drawn as the traffic is. Prompts and
+    A hook, such as of ``AdaptiveStopping.load(path, audit=0.1, hooks=(recorder,))``. Requests that
+    are drawn for an audit are recorded, whether or not anything was stopped in them, and so are
+    those in shadow mode, each with the probability ``share``: what is recorded is then drawn as the
+    traffic is. What is of another kind is known before the answer, and left out. A drawn request
+    whose answer does not show all of its tokens, or broke off before the cap, is noted as unseen:
+    ``stopping refit`` refuses where these are many, as they are not as the others are. Prompts and
     answers are written to the disk.
 
     A run without a gold answer cannot be graded, and is left out. Where production knows none, the
@@ -49,8 +67,8 @@ class RunRecorder:
         folder: Of the log, see :class:`~stopping_core.traces.run_log.RunLog`.
         model: Name of the model; others are left out.
         template: That the prompts are made of; what is made otherwise is left out.
-        max_tokens: The cap of the runs: longer ones are cut there, and what broke off before it is
-            left out. >= 1.
+        max_tokens: The cap of the runs, >= 1: longer ones are cut there. Requests that may have
+            fewer are left out, so it should be what the model is asked for.
         grader: Name in ``stopping_core.metrics.GRADERS`` of the one that suits the gold answers.
         gold: Returns the gold answers of a request, given the full answer too. By default those
             under ``"gold"`` of its metadata.
@@ -97,6 +115,7 @@ class RunRecorder:
         self.skipped: Counter[str] = Counter()
         self._told: set[str] = set()
         self._template = template
+        _recorders.add(self)
         self._grader, self._gold = grader, gold
         self._share = share
         self._draw, self._clock = draw, clock
@@ -127,12 +146,24 @@ class RunRecorder:
         run = self._run(request, completion)
         if isinstance(run, Run):
             self._runs.append(run, self._clock())
-            with self._lock:
-                self.recorded += 1
-            return
+        elif run in _UNSEEN:
+            self._runs.note(run, self._clock())
         with self._lock:
+            if isinstance(run, Run):
+                self.recorded += 1
+                return
             self.skipped[run] += 1
         self._warn_of(run)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        return self  # there is one, however often settings are copied
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a RunRecorder cannot be pickled: it belongs to one process")
+
+    def renew_lock(self) -> None:
+        """Forget who held the lock: after a fork nobody is left who could release it."""
+        self._lock = threading.Lock()
 
     def _warn_of(self, what: str) -> None:
         """Tell once what keeps runs from being recorded, or from being drawn as the traffic is."""
@@ -152,8 +183,8 @@ class RunRecorder:
 
     def _is_drawn(self, completion: Completion) -> bool:
         """Whether a request is of the share, by a draw of its own or the audit's."""
-        seen = completion.mode == "shadow" or completion.audit_failed or completion.seen
-        return bool(seen) and self._draw() * completion.audit_share < self._share
+        seen = completion.mode == "shadow" or completion.drawn
+        return seen and self._draw() * completion.audit_share < self._share
 
     def _run(self, request: Request, completion: Completion) -> Run | str:
         """Make the run, or say why there is none."""
@@ -167,6 +198,11 @@ class RunRecorder:
         if asked is None:
             return "another template"
         question, prompt = asked
+        first = completion.attempts[0].budget if completion.attempts else None
+        if any(one is not None and one < header.max_tokens for one in (request.max_tokens, first)):
+            return "less room"
+        if self._gold is None and not any(map(str.strip, gold_in_metadata(request))):
+            return "no gold answer"
         if not completion.seen:
             return "not seen to its end"
         spelt = _spelt(completion.seen)
@@ -181,7 +217,7 @@ class RunRecorder:
             return "broke off"
         gold = tuple(gold_in_metadata(request) if self._gold is None else self._gold(request, full))
         if not any(one.strip() for one in gold):
-            return "no gold answer"
+            return "no gold in the answer"
         about = question.context or question.question
         return Run(
             question_id=completion.request_id,
@@ -213,7 +249,7 @@ class RunRecorder:
             sent = next(one["content"] for one in messages if one["role"] == "user")
             if not question.question.strip():
                 continue
-            if sent == request.question or (request.prompt and sent in request.prompt):
+            if sent in request.prompt or (not request.prompt and sent == request.question):
                 whole = "\n\n".join(one["content"] for one in messages)
                 return question, request.prompt or whole
         return None
@@ -241,3 +277,12 @@ def _spelt(steps: Sequence[Step]) -> tuple[list[str], np.ndarray[Any, Any] | Non
         return "nothing was generated"
     known = np.array(logprobs, np.float32)
     return tokens, None if np.isnan(known).all() else known
+
+
+def _after_fork() -> None:
+    for recorder in list(_recorders):
+        recorder.renew_lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

@@ -111,22 +111,28 @@ class Releases:
             raise ValueError(f"{self.folder} holds no release: promote a certificate first")
         return self._file(history[-1].number)
 
-    def promote(self, certificate: str | Path, why: str = "") -> Release:
+    def promote(
+        self, certificate: str | Path, why: str = "", *, over: str | None = None
+    ) -> Release:
         """Put a certificate in use.
 
         Args:
             certificate: The file.
             why: In words, such as what a comparison has shown.
+            over: Fingerprint of the certificate that is thought to be in use, ``""`` for none.
 
         Raises:
-            ValueError: It is no certificate, or the one in use.
+            ValueError: It is no certificate, or the one in use, or another one than ``over`` is.
             OSError: It cannot be read, or the folder not be written.
         """
         content = Path(certificate).read_bytes()
         fingerprint = Certificate.load(certificate).fingerprint
         with self._lock:
             history = self.history
-            if history and history[-1].certificate == fingerprint:
+            current = history[-1].certificate if history else ""
+            if over is not None and current != over:
+                raise ValueError(f"over must be the certificate in use, {current!r}, got {over!r}")
+            if current == fingerprint:
                 raise ValueError(f"certificate {fingerprint} is in use already")
             number = 1 + max((one.number for one in history), default=0)
             replace_file(self._file(number), content)

@@ -25,9 +25,10 @@ class Watch:
     A segment has monitors of its own from when it is first seen. Those beyond the first ``most``
     are watched together, as ``other``.
 
-    The guarantee: if a level keeps its risk in all requests and in every segment, the chance that
-    it is closed to anyone is at most delta, for each stay; the error rate is shared out as by
-    :class:`~stopping_core.monitoring.Segments`.
+    The guarantee: if a level keeps its risk in the requests that it is used for, all of them and
+    those of every segment, the chance that it is closed to anyone is at most delta, for each stay;
+    the error rate is shared out as by :class:`~stopping_core.monitoring.Segments`. The chances of
+    opening a level that does not keep its risk add up to at most twice delta.
 
     Args:
         risks: The levels, rising.
@@ -98,9 +99,10 @@ class Watch:
             self._meet(f"{field}={value}")
         open_risk, told = self.open_risk(segment), []
         used = cut or (outcome.level or 0.0) <= open_risk
+        narrowed = open_risk < _open(self._groups[ALL])
         for name in self._names(segment):
             before = _open(self._groups[name])
-            if before > open_risk:
+            if narrowed and before > open_risk:  # by another segment of the request
                 continue
             for monitor in self._groups[name]:
                 inside = used and monitor.level == outcome.level

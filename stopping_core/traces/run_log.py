@@ -6,7 +6,8 @@ import json
 import math
 import os
 import threading
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from uuid import uuid4
 
 import numpy as np
 
+from stopping_core.metrics import GRADERS
 from stopping_core.plain_data import finite, listed, members, whole_number
 from stopping_core.traces.header import header_of, plain_header
 from stopping_core.traces.run import Header, Run
@@ -37,12 +39,35 @@ class Logged:
     run: Run
 
 
+@dataclass(frozen=True, slots=True)
+class Log:
+    """What a log holds.
+
+    Args:
+        runs: By header, each oldest first.
+        unseen: Requests that were drawn and could not be recorded for a reason that may have to do
+            with the answer, by reason.
+        damaged: Lines that are none of a log's.
+        latest: Time of the last run, or 0.
+    """
+
+    runs: Mapping[Header, tuple[Logged, ...]]
+    unseen: Mapping[str, int]
+    damaged: int
+    latest: float
+
+    @property
+    def count(self) -> int:
+        """Requests that were drawn."""
+        return sum(map(len, self.runs.values())) + sum(self.unseen.values())
+
+
 class RunLog:
-    """A folder of files, each a header and a run a line; every process appends to one of its own.
+    """A folder of files, each a header and a run a line; every thread appends to one of its own.
 
     What ``append`` has returned from survives a kill of the process, though not a failure of the
     power. Kept of a run are its texts and logprobs. One object serves all threads, and processes
-    that fork.
+    that fork; nobody waits for another.
 
     Args:
         folder: Made where it does not exist, for the owner alone to read.
@@ -56,9 +81,7 @@ class RunLog:
         self.folder = Path(folder)
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.header = header
-        self._lock = threading.Lock()
-        self._path: Path | None = None
-        self._process = self._held = 0
+        self._own = threading.local()
 
     def append(self, run: Run, time: float) -> None:
         """Append a run.
@@ -66,51 +89,80 @@ class RunLog:
         Raises:
             OSError: The disk is full, or failed.
         """
-        line = _line(run, time)
-        with self._lock:
-            if self._path is None or self._process != os.getpid() or self._held >= _RUNS:
-                self._process, self._held = os.getpid(), 0
-                self._path = self.folder / f"{int(time)}-{uuid4().hex[:12]}.jsonl"
-                line = _dumped({"header": plain_header(self.header)}) + line
-            path, self._path = self._path, None
+        self._append(_line(run, time), time)
+
+    def note(self, reason: str, time: float) -> None:
+        """Note that a request was drawn and could not be recorded, and why, in words of ours.
+
+        Raises:
+            OSError: The disk is full, or failed.
+        """
+        self._append(_dumped({"unseen": reason, "time": time}), time)
+
+    def _append(self, line: bytes, time: float) -> None:
+        own = self._own.__dict__
+        held = own.get("held", 0)
+        path: Path | None = own.get("path")
+        if path is None or own.get("process") != os.getpid() or held >= _RUNS:
+            path, held = self.folder / f"{int(time)}-{uuid4().hex[:12]}.jsonl", 0
+            line = _dumped({"header": plain_header(self.header)}) + line
+        own.update(path=None)
+        try:
             _write(path, line)
-            self._path = path  # one that a failure has left half a line in is not gone on with
-            self._held += 1
+        except OSError:
+            if not held:
+                path.unlink(missing_ok=True)
+            raise
+        # A file in which a failure has left half a line is not gone on with.
+        own.update(path=path, held=held + 1, process=os.getpid())
 
 
-def read_log(folder: str | Path, most: int) -> tuple[Header, tuple[Logged, ...]] | None:
-    """Read the latest runs of a log.
+def read_log(folder: str | Path, since: float, now: float) -> Log:
+    """Read what was logged after a time.
 
-    Of files whose headers differ, as where a setting was changed, those count that are as the
-    latest one. A line that a kill has cut short is left out.
+    A line that a kill has cut short is left out. Times to come, of a clock that was ahead, are
+    taken for now.
 
     Args:
         folder: Of the log.
-        most: Runs to read, >= 1.
-
-    Returns:
-        Header and runs, oldest first; None where there is no run.
+        since: Seconds since 1970; what is of that time or older is left out.
+        now: Likewise.
 
     Raises:
-        ValueError: A line is damaged; the message names the file and the line.
         OSError: A file cannot be read.
     """
-    header: Header | None = None
-    runs: list[Logged] = []
-    for path in sorted(Path(folder).glob("*.jsonl"), key=_began, reverse=True):
-        lines = _lines(path)
-        first = next(lines, None)
-        if first is None:
-            continue
-        found = header_of(path, members(first[1], ("header",), f"{path}: line 1")["header"])
-        header = found if header is None else header
-        if found == header:
-            runs += [_logged(one, f"{path}: line {number}") for number, one in lines]
-    if header is None or not runs:
-        return None
-    runs.sort(key=lambda one: (one.time, one.run.question_id))
-    known = {one.run.question_id: one for one in runs}  # of one id the last one
-    return header, tuple(sorted(known.values(), key=lambda one: one.time))[-most:]
+    runs: dict[Header, dict[str, Logged]] = {}
+    unseen: Counter[str] = Counter()
+    damaged, latest = 0, 0.0
+    for path in sorted(Path(folder).glob("*.jsonl")):
+        header: Header | None = None
+        for number, line in enumerate(path.read_bytes().split(b"\n")[:-1]):
+            try:
+                data = json.loads(line)
+                if number == 0:
+                    header = header_of(path, members(data, ("header",), "line")["header"])
+                    continue
+                if header is None:
+                    break
+                if "unseen" in members(data, data, "line"):
+                    time = min(now, finite(data["time"], "time"))
+                    unseen[str(data["unseen"])] += time > since
+                    continue
+                one = _logged(data, now)
+            except (ValueError, RecursionError, KeyError):
+                damaged += 1
+                continue
+            if one.time > since:
+                latest = max(latest, one.time)
+                known = runs.setdefault(header, {})
+                before = known.get(one.run.question_id)
+                if before is None or before.time <= one.time:  # of one id the last one
+                    known[one.run.question_id] = one
+    ordered = {
+        header: tuple(sorted(some.values(), key=lambda one: (one.time, one.run.question_id)))
+        for header, some in runs.items()
+    }
+    return Log(ordered, +unseen, damaged, latest)
 
 
 def forget(folder: str | Path, before: float) -> None:
@@ -126,12 +178,6 @@ def _write(path: Path, line: bytes) -> None:
         written = file.write(line)
     if written != len(line):
         raise OSError(f"{path}: only {written} of {len(line)} bytes could be written")
-
-
-def _began(path: Path) -> tuple[int, str]:
-    """When a file was begun, as its name says."""
-    told = path.name.partition("-")[0]
-    return (int(told) if told.isdigit() else 0), path.name
 
 
 def _line(run: Run, time: float) -> bytes:
@@ -159,17 +205,8 @@ def _dumped(content: dict[str, Any]) -> bytes:
     return text.encode("utf-8", "replace") + b"\n"
 
 
-def _lines(path: Path) -> Iterator[tuple[int, Any]]:
-    """The whole lines of a file."""
-    content = path.read_bytes()
-    for number, line in enumerate(content.split(b"\n")[:-1], 1):
-        try:
-            yield number, json.loads(line)
-        except (ValueError, RecursionError) as error:
-            raise ValueError(f"{path}: line {number}: not a JSON text: {error}") from error
-
-
-def _logged(data: Any, key: str) -> Logged:
+def _logged(data: Any, now: float) -> Logged:
+    key = "run"
     held = members(data, _NAMES, key)
     for name in (*_TEXTS, "finish_reason"):
         _text(held[name], f"{key}: {name}")
@@ -181,6 +218,10 @@ def _logged(data: Any, key: str) -> Logged:
             [math.nan if one is None else finite(one, f"{key}: logprobs") for one in told],
             np.float32,
         )
+        if len(told) != len(spelt):
+            raise ValueError(f"{key}: logprobs must be {len(spelt)}, got {len(told)}")
+    if not any(map(str.strip, gold)) or held["grader"] not in GRADERS:
+        raise ValueError(f"{key}: gold and grader must be there")
     tokens = held["prompt_tokens"]
     texts: dict[str, Any] = {name: held[name] for name in _TEXTS}
     run = Run(
@@ -191,7 +232,7 @@ def _logged(data: Any, key: str) -> Logged:
         prompt_tokens=None if tokens is None else whole_number(tokens, f"{key}: prompt_tokens"),
         logprobs=logprobs,
     )
-    return Logged(finite(held["time"], f"{key}: time"), run)
+    return Logged(min(now, finite(held["time"], f"{key}: time")), run)
 
 
 def _text(value: Any, key: str) -> str:

@@ -23,10 +23,11 @@ from stopping_core.certificates import Certificate
 from stopping_core.cli.fit.recorded import family_hash
 from stopping_core.completeness import default_check
 from stopping_core.errors import NotCertified
+from stopping_core.steering import Catalogue
 from stopping_core.traces.replay import replay
 from stopping_core.traces.run import Run
 from stopping_core.traces.store import write_trace
-from tests.cli.certifiable import FRAME, certifiable, stopping
+from tests.cli.certifiable import FRAME, TEMPLATE, certifiable, stopping
 from tests.support.sse_server import MODEL, CountingServer
 from tests.support.tiny_model import byte_tokenizer, rambling_model
 from transformers_stopping import AdaptiveStoppingCriteria, generate
@@ -340,3 +341,22 @@ def test_a_local_model_is_known_by_its_own_name(tmp_path: Path, local: Any) -> N
         model.config.name_or_path = name
         assert expected == model_name(model)
     model.config.name_or_path = MODEL
+
+
+@pytest.mark.parametrize("same", [True, False])
+def test_transformers_records_under_its_own_weights(
+    tmp_path: Path, unseen: Run, local: Any, same: bool
+) -> None:
+    """In shadow, before there is a certificate; and not what other weights say."""
+    model, tokenizer = local
+    known = fingerprint(*local) if same else "f" * 16
+    entry = Catalogue(tmp_path).entry(MODEL, TEMPLATE, known)
+    recorder = entry.recorder(
+        "contains", lambda request, answer: unseen.gold, share=1, max_tokens=20
+    )
+    settings = entry.load(hooks=(recorder,))
+    generate(model, tokenizer, _messages(unseen), settings, max_new_tokens=20)
+    assert (int(same), {} if same else {"another model": 1}) == (
+        recorder.recorded,
+        dict(recorder.skipped),
+    )

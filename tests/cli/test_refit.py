@@ -23,10 +23,11 @@ from typer.testing import CliRunner
 from langchain_stopping import AdaptiveChatModel
 from stopping_core.certificates import Certificate
 from stopping_core.cli.app import app
+from stopping_core.cli.refit import run as refitting
 from stopping_core.steering import Catalogue, Entry
 from stopping_core.traces.run import Header, Run
 from stopping_core.traces.run_log import RunLog, read_log
-from stopping_core.traces.store import read_trace
+from tests.calibration.certified import made_certificate, made_scope
 from tests.cli.certifiable import TEMPLATE, certifiable
 from tests.support.sse_server import MODEL, CountingServer, Script
 
@@ -159,10 +160,7 @@ def test_a_challenger_is_certified_on_runs_that_it_was_not_fitted_on(challenged:
     assert not set(made.fitted.passages) & set(made.certified.passages)
     log(challenged, _runs(BEFORE, SINCE), 1000.0)
     assert (0, True) == _said(refit(challenged), "promoted as 1")
-    compared = read_trace(entry_of(challenged).folder / "refits/0001/compared.parquet").runs
-    assert [run.question_id for run in _runs(BEFORE, SINCE)] == [
-        run.question_id for run in compared
-    ]
+    assert [] == list(challenged.glob("**/*.parquet"))  # they hold prompts, as the log does
     (release,) = entry_of(challenged).releases.history
     assert made.fingerprint == release.certificate
     assert "points of an answer" in release.why
@@ -197,7 +195,7 @@ def test_one_that_is_no_better_is_given_up(challenged: Path) -> None:
     assert "undecided" in told, told
     log(challenged, _runs(900, 100), 4000.0)
     told = refit(challenged, "--most", 200)[1]
-    assert "given up, as 200 runs could not decide" in told, told
+    assert "given up, as 200 requests could not decide" in told, told
     assert 1 == len(entry.releases.history)
 
 
@@ -262,9 +260,7 @@ def test_old_runs_are_forgotten(tmp_path: Path) -> None:
     log(tmp_path, _runs(50, BEFORE), 1000.0)
     refit(tmp_path, "--most", BEFORE)
     assert not old.exists()
-    read = read_log(entry_of(tmp_path).runs, 1000)
-    assert read is not None
-    assert BEFORE == len(read[1])
+    assert BEFORE == read_log(entry_of(tmp_path).runs, 0.0, 1e12).count
 
 
 def test_by_a_schedule_it_goes_on_until_it_is_told_to_end(tmp_path: Path) -> None:
@@ -295,5 +291,71 @@ def test_a_challenger_must_have_the_levels_that_services_may_load(challenged: Pa
     told = refit(challenged, "--levels", "0.4")[1]
     assert "refit 2: a challenger is certified" in told, told
     assert (0, True) == _said(refit(challenged), "certified from 0.4 on only, and 0.1 is needed")
-    (parquet,) = entry_of(challenged).folder.glob("refits/*/runs.parquet")
-    assert "0002" == parquet.parent.name
+
+
+def test_runs_of_another_kind_do_not_count(challenged: Path) -> None:
+    """Of another cap, temperature or frame: a certificate is not compared on what it is not for."""
+    runs = _runs(BEFORE, SINCE)
+    others = replace(HEADER, max_tokens=40), replace(HEADER, temperature=0.7)
+    for number, header in enumerate(others):
+        other = RunLog(entry_of(challenged).runs, header)
+        for place, run in enumerate(runs):
+            other.append(replace(run, question_id=f"{number} {place}"), 1000.0 + place)
+    framed = [replace(run, prompt=f"SYSTEM {run.prompt}") for run in runs]
+    log(challenged, framed, 1000.0)
+    told = refit(challenged)[1]
+    assert "0 runs compared" in told, told
+    log(challenged, _runs(500, SINCE), 2000.0)
+    assert (0, True) == _said(refit(challenged), "promoted as 1")
+
+
+def test_a_few_runs_in_another_frame_stop_nothing(tmp_path: Path) -> None:
+    """Nor do damaged lines, or a prompt that is not of the template."""
+    runs = _runs(0, BEFORE + 4)
+    log(tmp_path, runs[4:], 1.0)
+    log(tmp_path, [replace(run, prompt=f"SYSTEM {run.prompt}") for run in runs[:2]], 400.0)
+    log(tmp_path, [replace(run, prompt="Hello!") for run in runs[2:4]], 500.0)
+    for path in entry_of(tmp_path).runs.glob("*.jsonl"):
+        path.write_bytes(path.read_bytes() + b"{]\n")
+    assert (0, True) == _said(refit(tmp_path), "a challenger is certified by 280 runs")
+
+
+def test_what_is_not_drawn_as_the_traffic_is_makes_no_challenger(tmp_path: Path) -> None:
+    """Where too many of the requests that were drawn could not be recorded."""
+    log(tmp_path, _runs(0, BEFORE), 1.0)
+    unseen = RunLog(entry_of(tmp_path).runs, HEADER)
+    for number in range(5):
+        unseen.note("broke off", 2.0 + number)
+    code, told = refit(tmp_path)
+    assert 1 == code
+    assert "got 5 of 285 (broke off: 5)" in told, told
+    log(tmp_path, _runs(300, 400), 1000.0)
+    assert (0, True) == _said(refit(tmp_path), "a challenger is certified by 680 runs")
+
+
+def test_looking_often_is_no_second_chance(challenged: Path) -> None:
+    """Each look begins with the first run that came after the fit."""
+    log(challenged, [_worse(run) for run in _runs(BEFORE, 60)], 1000.0)
+    log(challenged, _runs(400, 400), 2000.0)
+    told = refit(challenged, "--most", 5000)[1]
+    assert "promoted" not in told, told
+
+
+def test_what_was_promoted_by_hand_meanwhile_stays(
+    challenged: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The challenger was compared with another one."""
+    log(challenged, _runs(BEFORE, SINCE), 1000.0)
+    entry, replayed = entry_of(challenged), refitting._replayed
+
+    def slow(*arguments: Any) -> Any:
+        made = made_certificate(scope=replace(made_scope(), model=MODEL, template=TEMPLATE))
+        made.write(challenged / "by-hand.json")
+        entry.releases.promote(challenged / "by-hand.json", "by hand")
+        return replayed(*arguments)
+
+    monkeypatch.setattr(refitting, "_replayed", slow)
+    code, told = refit(challenged)
+    assert 1 == code
+    assert "over must be the certificate in use" in told
+    assert ["by hand"] == [one.why for one in entry.releases.history]

@@ -7,6 +7,7 @@ import json
 import logging
 import pickle
 import random
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -71,7 +72,7 @@ def pilot(**changes: Any) -> Pilot:
         "draw": random.Random(0).random,
         "bandit": LevelBandit(Satisfaction(1e6), token_worth=1.0, seed=0),
     }
-    return Pilot(CERTIFICATE, graded, **{**given, **changes})
+    return Pilot(CERTIFICATE, **{"loss": graded, **given, **changes})
 
 
 class Traffic:
@@ -426,7 +427,7 @@ def test_it_steers_and_hears_of_real_sessions(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"risk": 0.03}, r"risk must be a certified level, one of \[0.01, 0.02, 0.05\], got 0.03"),
+        ({"risk": 0.005}, "risk must be at least a certified level, one of 0.01, 0.02, 0.05"),
         ({"audit": 0.0}, r"audit must be in \(0, 1\), got 0.0"),
         ({"explore": 1.0}, r"explore must be in \[0, 1\), got 1.0"),
         ({"caps": {"city=x": 0.1}}, "caps must map labels"),
@@ -519,3 +520,35 @@ def test_a_certificate_is_what_it_takes() -> None:
     """The levels of this one, up to the risk."""
     assert isinstance(CERTIFICATE, Certificate)
     assert [0.01, 0.02] == [level.risk for level in pilot(risk=0.02).levels]
+
+
+def test_who_is_told_of_a_change_holds_up_nobody() -> None:
+    """Another request is steered meanwhile."""
+    steered: list[Setting] = []
+
+    def slow(told: str) -> None:
+        thread = threading.Thread(target=lambda: steered.append(traffic.begin()[1]))
+        thread.start()
+        thread.join(5.0)
+        assert not thread.is_alive()
+
+    traffic = Traffic(pilot(on_change=slow))
+    traffic.go(3000, lambda setting: 0.3 if setting.risk == 0.05 else 0.0)
+    assert traffic.pilot.open_risk < 0.05
+    assert steered
+
+
+def test_a_knows_that_fails_counts_as_a_loss_that_is_not_told() -> None:
+    """It takes no request out of the tests, and holds up none."""
+
+    class Fails:
+        def knows(self, request: Request) -> bool:
+            raise RuntimeError("no gold today")
+
+        def __call__(self, request: Request, audit: Audit) -> float:
+            raise RuntimeError("nor here")
+
+    traffic = Traffic(pilot(loss=Fails()))
+    traffic.go(400, lambda setting: 0.0)
+    assert 0 == traffic.pilot.report()["running"]
+    assert traffic.pilot.open_risk < 0.05

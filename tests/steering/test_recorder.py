@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import copy
+import pickle
 import random
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +15,7 @@ import pytest
 from stopping_core import AdaptiveStopping, Request, Session, run
 from stopping_core.budgets import GeometricBudget
 from stopping_core.errors import TransportFailed
-from stopping_core.policies import Never, Threshold
+from stopping_core.policies import MaxTokens, Never, Threshold
 from stopping_core.signals import Sentences
 from stopping_core.steering import RunRecorder
 from stopping_core.testing import ScriptedModel, words
@@ -45,8 +47,7 @@ def go(
 
 
 def recorded(folder: Path) -> list[Run]:
-    read = read_log(folder, 1000)
-    return [] if read is None else [one.run for one in read[1]]
+    return [one.run for some in read_log(folder, 0.0, 1e12).runs.values() for one in some]
 
 
 def test_an_audited_request_is_recorded_to_its_end(tmp_path: Path) -> None:
@@ -107,6 +108,7 @@ def test_shares_are_the_same_in_all_modes(tmp_path: Path) -> None:
         ({"request": replace(GOLD, beside=("image_url",))}, "another template"),
         ({"request": ASKED}, "no gold answer"),
         ({"request": replace(GOLD, metadata={"gold": " "})}, "no gold answer"),
+        ({"request": replace(GOLD, max_tokens=20)}, "less room"),
         ({"steps": [Step("It is", tokens=2), Step(" Paris.")]}, "several tokens a chunk"),
         ({"steps": [Step("It is"), Step(" Paris.")]}, "several tokens a chunk"),
         ({"steps": [Step("Hm.", channel="reasoning"), Step("Paris.")]}, "the model reasons"),
@@ -114,7 +116,6 @@ def test_shares_are_the_same_in_all_modes(tmp_path: Path) -> None:
         (
             {
                 "steps": [*words(TEXT), Step("", tokens=0, finish_reason="length")],
-                "budget": GeometricBudget(first=20),
             },
             "broke off",
         ),
@@ -180,3 +181,32 @@ def test_a_share_beyond_that_of_the_audits_is_told(
     caplog.clear()
     go(recorder(tmp_path, share=0.25))
     assert "" == caplog.text
+
+
+def test_answers_are_not_chosen_by_their_length(tmp_path: Path) -> None:
+    """Where a call may have less than the cap nothing is recorded, however short the answer."""
+    hook = recorder(tmp_path, max_tokens=100)
+    for text in ("It is so.", TEXT * 20):
+        go(hook, words(text), budget=GeometricBudget(first=50))
+    assert ([], {"less room": 2}) == (recorded(tmp_path), dict(hook.skipped))
+
+
+def test_what_could_not_be_seen_is_noted_where_it_may_have_to_do_with_the_answer(
+    tmp_path: Path,
+) -> None:
+    """A forced stop, too: in shadow mode there is none, and the run would be recorded."""
+    hook = recorder(tmp_path)
+    go(hook, [Step("It is"), Step(" Paris.")])
+    go(hook, policy=MaxTokens(3))
+    go(hook, request=ASKED)
+    found = read_log(tmp_path, 0.0, 1e12)
+    assert {"several tokens a chunk": 1, "not seen to its end": 1} == dict(found.unseen)
+
+
+def test_settings_that_hold_it_can_be_copied(tmp_path: Path) -> None:
+    """It is one, however often they are."""
+    hook = recorder(tmp_path)
+    copied = copy.deepcopy(AdaptiveStopping(hooks=(hook,)))
+    assert (hook,) == copied.hooks
+    with pytest.raises(TypeError, match="belongs to one process"):
+        pickle.dumps(hook)

@@ -87,6 +87,19 @@ def test_what_all_lose_is_closed_to_all() -> None:
     assert one.open_risk({"tenant": "new"}) == one.open_risk()
 
 
+def test_a_segment_is_tested_at_the_level_that_all_are_closed_to() -> None:
+    """What loses too much there by itself is closed to it, as before the retreat of all."""
+    one = watch()
+    while one.open_risk() == 0.05:
+        serve(one, 20, {str(number): 0.3 for number in range(20)})
+    assert 0.01 == one.open_risk()
+    easy = {str(number): 0.0 for number in range(49)}
+    told = serve(one, 6000, {"hard": 0.3, **easy}, seed=1)
+    assert one.open_risk(HARD) == 0.0
+    assert any("in tenant=hard" in line for line in told)
+    assert one.open_risk({"tenant": "3"}) > 0
+
+
 def test_segments_beyond_the_most_are_watched_together() -> None:
     """And closed together."""
     one = watch(most=1)

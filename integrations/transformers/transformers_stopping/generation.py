@@ -11,6 +11,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from stopping_core import AdaptiveStopping, Completion, Emission, Request, Session
 from stopping_core import run as run_session
 from stopping_core import stream as stream_session
+from stopping_core.auditing import wants_steps
 from transformers_stopping.backend import TransformersBackend
 from transformers_stopping.fingerprints import known_fingerprint
 from transformers_stopping.loading import model_name
@@ -86,8 +87,9 @@ def _complete(
 ) -> Request:
     """Fill in what the request leaves open and the model or the prompt can tell.
 
-    The weights are only read where there is a certificate to hold them against.
+    The weights are only read where a certificate is held against them, or a hook records runs.
     """
+    tells = stopping.certificate is not None or any(map(wants_steps, stopping.hooks))
     request = request if request is not None else Request()
     window = getattr(model.config.get_text_config(), "max_position_embeddings", None)
     return replace(
@@ -99,7 +101,7 @@ def _complete(
         context_window=request.context_window or window,
         model=request.model or model_name(model),
         model_fingerprint=request.model_fingerprint
-        or ("" if stopping.certificate is None else known_fingerprint(model, tokenizer)),
+        or (known_fingerprint(model, tokenizer) if tells else ""),
         sampling=request.sampling or backend.sampling,
         chat=backend.prompt.chat,
     )

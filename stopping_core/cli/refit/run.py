@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -11,7 +12,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 from rich.console import Console
 
-from stopping_core.certificates import Certificate
+from stopping_core.certificates import Certificate, Scope
 from stopping_core.cli.certify.run import Settings as CertifySettings
 from stopping_core.cli.certify.run import Tested, columns_of, measure
 from stopping_core.cli.certify.run import run as certify
@@ -25,10 +26,11 @@ from stopping_core.steering.duel import Comparison
 from stopping_core.templates import Template
 from stopping_core.traces.graded import Graded
 from stopping_core.traces.run import Header, Run, Trace
-from stopping_core.traces.run_log import Logged, forget, read_log
+from stopping_core.traces.run_log import Log, forget, read_log
 from stopping_core.traces.store import write_trace
 
 _FILES = ("runs.parquet", "model.json", "certificate.json")
+_UNSEEN = 0.01
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,70 +84,86 @@ def step(entry: Entry, settings: Settings) -> str:
     one, enough new runs make one.
 
     Raises:
-        ValueError: A file is damaged.
+        ValueError: A file is damaged, or what was recorded is not drawn as the traffic is.
         OSError: A file cannot be read or written.
     """
     champion = entry.certificate
     if champion is not None and champion.scope.channel == "reasoning":
         return "its certificate ends reasoning, and production records no probes: stopping record"
-    state, read = State.read(entry.folder), read_log(entry.runs, settings.most)
-    if read is None:
-        return "no run was recorded yet"
-    header, every = read
-    logged = _alike(every, entry.template)
-    new = [one for one in logged if one.time > state.until]
+    state, now = State.read(entry.folder), time.time()
+    new = read_log(entry.runs, state.until, now)
     if state.challenging:
-        return _compare(entry, settings, state, header, new)
-    if len(new) < settings.after:
-        return f"{len(logged)} runs, {len(new)} of them new; refitted after {settings.after} new"
-    return _challenge(entry, settings, state, header, logged)
+        return _compare(entry, settings, state, new)
+    log = read_log(entry.runs, 0.0, now)
+    if not log.runs:
+        return "no run was recorded yet"
+    if new.count < settings.after:
+        return f"{log.count} runs, {new.count} of them new; refitted after {settings.after} new"
+    _check_unseen(entry, new)
+    return _challenge(entry, settings, state, log)
 
 
-def _challenge(
-    entry: Entry, settings: Settings, state: State, header: Header, logged: Sequence[Logged]
-) -> str:
-    """Fit and certify a challenger on the latest runs."""
-    state = State(state.number + 1, logged[-1].time)
+def _challenge(entry: Entry, settings: Settings, state: State, log: Log) -> str:
+    """Fit and certify a challenger on the latest runs of the commonest kind."""
+    latest = sorted(
+        ((one.time, header, one) for header, some in log.runs.items() for one in some),
+        key=lambda each: each[0],
+    )[-settings.most :]
+    kinds = Counter(
+        (header, frame)
+        for _, header, one in latest
+        if (frame := _frame(one.run, entry.template)) is not None
+    )
+    if not kinds:
+        raise ValueError(f"runs must be of the template {entry.template.name!r}, none is")
+    ((header, frame), _), *_ = kinds.most_common(1)
+    chosen = [
+        one.run
+        for _, theirs, one in latest
+        if theirs == header and _frame(one.run, entry.template) == frame
+    ]
+    state = State(state.number + 1, log.latest)
     state.write(entry.folder)  # a fit that fails is tried again when there are as many more
     folder = _folder(entry, state)
-    for past in entry.folder.glob("refits/*/*.parquet"):
-        past.unlink()  # their certificates hold the digests
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     runs, model, certificate = (folder / name for name in _FILES)
-    _write(runs, header, [one.run for one in logged])
-    fit(FitSettings((runs,), model, settings.share, settings.seed, None, entry.template))
-    if len(logged) == settings.most:
-        forget(entry.runs, logged[0].time)
-    certified = certify(
-        CertifySettings(
-            model,
-            (runs,),
-            certificate,
-            settings.levels,
-            settings.confidence,
-            "group",
-            settings.seed,
-            entry.template,
+    _write(runs, header, chosen)
+    try:
+        fit(FitSettings((runs,), model, settings.share, settings.seed, None, entry.template))
+        certified = certify(
+            CertifySettings(
+                model,
+                (runs,),
+                certificate,
+                settings.levels,
+                settings.confidence,
+                "group",
+                settings.seed,
+                entry.template,
+            )
         )
-    )
+    finally:
+        runs.unlink(missing_ok=True)  # the certificate holds its digest, the log what it was
+    forget(entry.runs, latest[0][0])
     if not certified:
-        return f"refit {state.number}: no level is certified by {len(logged)} runs"
+        return f"refit {state.number}: no level is certified by {len(chosen)} runs"
     replace(state, challenging=True).write(entry.folder)
     return (
-        f"refit {state.number}: a challenger is certified by {len(logged)} runs; those to come "
+        f"refit {state.number}: a challenger is certified by {len(chosen)} runs; those to come "
         f"compare it"
     )
 
 
-def _compare(
-    entry: Entry, settings: Settings, state: State, header: Header, new: Sequence[Logged]
-) -> str:
-    """Replay champion and challenger on the runs that neither was made of, in their order."""
+def _compare(entry: Entry, settings: Settings, state: State, new: Log) -> str:
+    """Replay champion and challenger on the runs that neither was made of, from the first on."""
     path = _folder(entry, state) / "certificate.json"
     challenger, champion = Certificate.load(path), entry.certificate
-    if champion is not None and champion.fingerprint == challenger.fingerprint:
+    in_use = "" if champion is None else champion.fingerprint
+    if in_use == challenger.fingerprint:
         _end(entry, state, new)
         return f"refit {state.number} is in use"
+    if state.found:
+        return _promote(entry, settings, state, new, path, in_use)
     risk, needed = _levels(settings, challenger, champion)
     if needed < challenger.levels[0].risk:
         _end(entry, state, new)
@@ -153,38 +171,67 @@ def _compare(
         return f"refit {state.number}: certified from {least:g} on only, and {needed:g} is needed"
     if champion is not None and risk < champion.levels[0].risk:
         champion = None  # it would cut nothing
-    duel = Comparison(risk, settings.delta)
-    if new:
-        compared = path.with_name("compared.parquet")
-        _write(compared, header, [one.run for one in new])
-        recorded = read_recorded([compared], entry.template)
-        theirs = _tested(recorded, challenger, risk)
-        ours = None if champion is None else _tested(recorded, champion, risk)
-        for place, whole in enumerate(theirs.whole.tolist()):
-            if whole:
-                duel.compare(
-                    (0.0, whole) if ours is None else _of(ours, place), _of(theirs, place), whole
-                )
-            if duel.finding != "undecided":
-                break
+    runs = _alike(new, challenger.scope)[: settings.most]
+    duel = _replayed(path, runs, challenger, champion, risk, settings.delta)
     low, high = (100 * one for one in duel.gain)
     told = (
         f"refit {state.number}, {duel.requests} runs compared at {risk:g}: "
         f"saves {low:+.1f} to {high:+.1f} points of an answer against the one in use"
     )
-    if duel.finding == "undecided":
-        if len(new) < settings.most:
-            return f"{told}; undecided"
-        _end(entry, state, new)
-        return f"{told}; given up, as {settings.most} runs could not decide"
+    if duel.finding == "promote":
+        _check_unseen(entry, new)
+        state = replace(state, found=told)
+        state.write(entry.folder)
+        return _promote(entry, settings, state, new, path, in_use)
     if duel.finding == "keep":
         _end(entry, state, new)
         return f"{told}; the one in use is kept"
-    if settings.hold:
-        return f"{told}; to be promoted: stopping promote {path} --to {settings.catalogue}"
-    release = entry.releases.promote(path, told)
+    if new.count < settings.most:
+        return f"{told}; undecided"
     _end(entry, state, new)
-    return f"{told}; promoted as {release.number}"
+    return f"{told}; given up, as {new.count} requests could not decide"
+
+
+def _replayed(
+    path: Path,
+    runs: Sequence[tuple[Header, Run]],
+    challenger: Certificate,
+    champion: Certificate | None,
+    risk: float,
+    delta: float,
+) -> Comparison:
+    """Compare two certificates on some runs, in their order, up to a finding."""
+    duel = Comparison(risk, delta)
+    if not runs:
+        return duel
+    compared = path.with_name("compared.parquet")
+    _write(compared, runs[0][0], [run for _, run in runs])
+    try:
+        recorded = read_recorded([compared], challenger.scope.template)
+    finally:
+        compared.unlink()
+    theirs = _tested(recorded, challenger, risk)
+    ours = None if champion is None else _tested(recorded, champion, risk)
+    for place, whole in enumerate(theirs.whole.tolist()):
+        if whole:
+            duel.compare(
+                (0.0, whole) if ours is None else _of(ours, place), _of(theirs, place), whole
+            )
+        if duel.finding != "undecided":
+            break
+    return duel
+
+
+def _promote(
+    entry: Entry, settings: Settings, state: State, new: Log, path: Path, in_use: str
+) -> str:
+    """Promote what was found to be better, or say how."""
+    if settings.hold:
+        command = f"stopping promote {path} --to {settings.catalogue}"
+        return f"{state.found}; to be promoted: {command}"
+    release = entry.releases.promote(path, state.found, over=in_use)
+    _end(entry, state, new)
+    return f"{state.found}; promoted as {release.number}"
 
 
 def _levels(
@@ -206,17 +253,43 @@ def _folder(entry: Entry, state: State) -> Path:
     return entry.folder / "refits" / f"{state.number:04d}"
 
 
-def _end(entry: Entry, state: State, new: Sequence[Logged]) -> None:
+def _end(entry: Entry, state: State, new: Log) -> None:
     """Take up runs again that come from here on."""
-    until = new[-1].time if new else state.until
-    replace(state, until=until, challenging=False).write(entry.folder)
+    until = max(state.until, new.latest)
+    State(state.number, until).write(entry.folder)
 
 
-def _alike(logged: Sequence[Logged], template: Template) -> list[Logged]:
-    """Those whose message stood in the same frame as most: one certificate knows one frame."""
-    frames = [as_sent(Path(one.run.question_id), one.run, template)[1] for one in logged]
-    ((most, _),) = Counter(frames).most_common(1)
-    return [one for one, frame in zip(logged, frames, strict=True) if frame == most]
+def _check_unseen(entry: Entry, log: Log) -> None:
+    """Refuse what is not drawn as the traffic is."""
+    unseen = sum(log.unseen.values())
+    if unseen > _UNSEEN * log.count:
+        told = ", ".join(f"{reason}: {count}" for reason, count in sorted(log.unseen.items()))
+        raise ValueError(
+            f"at most {_UNSEEN:.0%} of the requests that were drawn may be missing among the runs, "
+            f"got {unseen} of {log.count} ({told}): the others are not as the traffic is; "
+            f"begin anew without {entry.runs}"
+        )
+
+
+def _alike(log: Log, scope: Scope) -> list[tuple[Header, Run]]:
+    """The runs that a certificate is for, oldest first."""
+    found = [
+        (one.time, header, one.run)
+        for header, some in log.runs.items()
+        for one in some
+        if (header.max_tokens, header.temperature) == (scope.max_tokens, scope.temperature)
+        and (not scope.template.chat or _frame(one.run, scope.template) == scope.frame)
+    ]
+    found.sort(key=lambda each: (each[0], each[2].question_id))
+    return [(header, run) for _, header, run in found if _frame(run, scope.template) is not None]
+
+
+def _frame(run: Run, template: Template) -> tuple[str, str] | None:
+    """What stood around the message of a run; None where it was not made of the template."""
+    try:
+        return as_sent(Path(run.question_id), run, template)[1]
+    except ValueError:
+        return None
 
 
 def _tested(recorded: Recorded, certificate: Certificate, risk: float) -> Tested:

@@ -22,11 +22,13 @@ class State:
         until: Time of the last run that it could see, seconds since 1970. The runs after it are
             what a challenger is compared on.
         challenging: Whether its certificate is being compared.
+        found: That it is to be promoted, in words, where that was held back; else ``""``.
     """
 
     number: int = 0
     until: float = 0.0
     challenging: bool = False
+    found: str = ""
 
     @classmethod
     def read(cls, folder: Path) -> Self:
@@ -47,10 +49,13 @@ class State:
             raise ValueError(
                 f"{path}.challenging must be true or false, got {held['challenging']!r}"
             )
+        if not isinstance(held["found"], str):
+            raise ValueError(f"{path}.found must be a text, got {held['found']!r}")
         return cls(
             whole_number(held["number"], f"{path}.number"),
             finite(held["until"], f"{path}.until"),
             held["challenging"],
+            held["found"],
         )
 
     def write(self, folder: Path) -> None:

@@ -42,7 +42,7 @@ class DeepConfOffline(SampleRule):
         if window < 1:
             raise ValueError(f"window must be >= 1, got {window}")
         super().__init__()
-        self.samples = samples
+        self.samples = self.most = samples
         self.keep = keep
         self.window = window
         self._lowest: list[float] = []

@@ -79,9 +79,14 @@ class SampleRule(ABC):
 
     A rule keeps what it was told; :func:`draw` works on a copy. Samples without an answer cost
     their tokens and do not vote. Where answers tie, the one that came first wins.
+
+    Attributes:
+        taken: The samples so far.
+        most: How many it may draw.
     """
 
     tier: ClassVar[Tier] = "samples"
+    most: int
 
     def __init__(self) -> None:
         self.taken: list[Sample] = []

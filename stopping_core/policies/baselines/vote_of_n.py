@@ -28,7 +28,7 @@ class VoteOfN(SampleRule):
         if samples < 1:
             raise ValueError(f"samples must be >= 1, got {samples}")
         super().__init__()
-        self.samples = samples
+        self.samples = self.most = samples
 
     @classmethod
     def grid(cls) -> tuple[Self, ...]:

@@ -1,0 +1,180 @@
+"""Live samples: in their order, cancelled when decided, with nothing left behind."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from typing import Any
+
+import pytest
+
+from stopping_core.costs import LOCAL
+from stopping_core.hybrids import Decided, DecidedVote, Poll, Purse, apoll, poll
+from stopping_core.policies.baselines import AdaptiveConsistency, Esc, Sample, VoteOfN, draw
+from stopping_core.types import Usage
+
+ANSWERS = ["a", "a", "b", "a", "a", "a", "b", "a"] * 2
+RULES = [DecidedVote(0.95, 16), AdaptiveConsistency(0.95, 16), Esc(3, 16), VoteOfN(5)]
+
+
+class Model:
+    """Answers by number, some later than others; counts what was begun, ended and cancelled."""
+
+    def __init__(self, answers: list[Any], seconds: float = 0.01) -> None:
+        self.answers, self.seconds = answers, seconds
+        self.begun: list[int] = []
+        self.ended: list[int] = []
+        self.cancelled: list[int] = []
+
+    def said(self, number: int) -> str:
+        answer = self.answers[number]
+        if isinstance(answer, BaseException):
+            raise answer
+        self.ended.append(number)
+        return str(answer)
+
+    def ask(self, number: int, decided: threading.Event) -> str:
+        self.begun.append(number)
+        for _ in range(1 + (number * 7) % 3):
+            time.sleep(self.seconds)
+            if decided.is_set():
+                self.cancelled.append(number)
+                raise Decided
+        return self.said(number)
+
+    async def aask(self, number: int) -> str:
+        self.begun.append(number)
+        try:
+            await asyncio.sleep(self.seconds * (1 + (number * 7) % 3))
+        except asyncio.CancelledError:
+            self.cancelled.append(number)
+            raise
+        return self.said(number)
+
+
+def read(answer: str) -> Sample:
+    return Sample(answer, 10)
+
+
+def go(model: Model, rule: Any, *, asynchronous: bool, **changes: Any) -> Poll[str]:
+    threads = threading.active_count()
+
+    async def run() -> Poll[str]:
+        made = await apoll(rule, model.aask, read, **changes)
+        assert {asyncio.current_task()} == asyncio.all_tasks()
+        return made
+
+    made = asyncio.run(run()) if asynchronous else poll(rule, model.ask, read, **changes)
+    assert asynchronous or threads == threading.active_count()
+    return made
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+@pytest.mark.parametrize("ahead", [0, 3])
+@pytest.mark.parametrize("rule", RULES, ids=repr)
+def test_it_is_the_vote_of_the_recorded_samples(rule: Any, ahead: int, asynchronous: bool) -> None:
+    """In their order, however they end; without running ahead none is begun in vain."""
+    model = Model(ANSWERS)
+    made = go(model, rule, asynchronous=asynchronous, ahead=ahead)
+    wanted = draw(rule, [read(answer) for answer in ANSWERS])
+    assert (wanted.answer, wanted.samples) == (made.answer, len(made.votes))
+    assert (made.answer, tuple(ANSWERS[: wanted.samples])) == (made.winner, made.samples)
+    assert made.cancelled >= len(model.begun) - wanted.samples
+    assert ahead or not made.cancelled
+    assert not rule.taken
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+def test_what_runs_when_it_is_decided_is_cancelled(asynchronous: bool) -> None:
+    """Not waited for to its end."""
+    model = Model(["a"] * 16, seconds=0.05)
+    made = go(model, DecidedVote(0.9, 16), asynchronous=asynchronous, at_once=16, ahead=12)
+    assert made.cancelled
+    assert set(model.begun) == {*model.ended, *model.cancelled}
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+def test_no_more_run_at_once_than_may(asynchronous: bool) -> None:
+    """However many are wanted."""
+    model, most = Model(["a"] * 16), 0
+    ask = model.ask
+
+    def watched(number: int, decided: threading.Event) -> str:
+        nonlocal most
+        most = max(most, len(model.begun) + 1 - len(model.ended))
+        return ask(number, decided)
+
+    if asynchronous:
+        go(model, VoteOfN(16), asynchronous=True, at_once=3)
+    else:
+        poll(VoteOfN(16), watched, read, at_once=3)
+        assert most <= 3
+    assert 16 == len(model.ended)
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+def test_one_that_fails_does_not_vote(asynchronous: bool) -> None:
+    """The others do; where none can be drawn its error is raised."""
+    some = Model([ConnectionError("reset"), *ANSWERS[:15]])
+    made = go(some, AdaptiveConsistency(0.95, 16), asynchronous=asynchronous)
+    assert ("a", 1) == (made.answer, made.failed)
+    assert "" == made.votes[0]
+    none: list[Any] = [ConnectionError("reset")] * 4
+    with pytest.raises(ConnectionError, match="reset"):
+        go(Model(none), VoteOfN(4), asynchronous=asynchronous)
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+def test_an_empty_purse_ends_it(asynchronous: bool) -> None:
+    """Before the next sample is begun; those that there are vote."""
+    purse = Purse(tokens=25)
+
+    def booked(answer: str) -> Sample:
+        purse.book(Usage(generated=10))
+        return read(answer)
+
+    model = Model(ANSWERS)
+    asked: dict[str, Any] = {"at_once": 1, "purse": purse}
+    if asynchronous:
+        made = asyncio.run(apoll(VoteOfN(16), model.aask, booked, **asked))
+    else:
+        made = poll(VoteOfN(16), model.ask, booked, **asked)
+    assert (3, True, "a") == (len(made.samples), made.short, made.answer)
+
+
+def test_who_is_cancelled_leaves_nothing_behind() -> None:
+    """Neither a task nor a sample that runs on."""
+    model = Model(["a"] * 8, seconds=5.0)
+
+    async def run() -> None:
+        task = asyncio.ensure_future(apoll(VoteOfN(8), model.aask, read))
+        await asyncio.sleep(0.05)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert {asyncio.current_task()} == asyncio.all_tasks()
+
+    asyncio.run(run())
+    assert model.begun == model.cancelled
+
+
+@pytest.mark.parametrize(("name", "value"), [("at_once", 0), ("ahead", -1)])
+def test_wrong_arguments_are_named(name: str, value: int) -> None:
+    with pytest.raises(ValueError, match=f"{name} must be >= "):
+        go(Model(["a"]), VoteOfN(2), asynchronous=False, **{name: value})
+
+
+def test_a_purse_adds_up_and_limits() -> None:
+    """Tokens and cost; settings keep to what is left."""
+    purse = Purse(tokens=100, cost=50.0, risk=0.05, prices=LOCAL)
+    purse.book(Usage(generated=30, probed=5, unseen=5), risk=0.02)
+    assert (40, 40.0, 0.02, 1) == (
+        purse.spent.tokens,
+        purse.spent.cost,
+        purse.spent.risk,
+        purse.spent.requests,
+    )
+    assert (60, False) == (purse.tokens_left, purse.empty)
+    purse.book(Usage(generated=10))
+    assert purse.empty

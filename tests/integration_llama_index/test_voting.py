@@ -1,0 +1,98 @@
+"""A vote over an LLM behind a real server: its answer, its cost, and what it leaves behind."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from typing import Any
+
+import pytest
+from llama_index.core.base.llms.types import ChatMessage, ChatResponse
+from llama_index.core.llms.llm import LLM
+from llama_index.llms.openai_like import OpenAILike
+
+from llama_index.llms.stopping import adaptive_llm, avote, vote
+from stopping_core import AdaptiveStopping
+from stopping_core.hybrids import DecidedVote, Purse
+from stopping_core.policies import Threshold
+from stopping_core.policies.baselines import VoteOfN
+from stopping_core.signals import Sentences
+from stopping_core.testing import words
+from tests.support.sse_server import CountingServer, Script
+
+ASKED = [ChatMessage(content="What is 2 + 2?")]
+SAID = ["Well. The answer is 4.", "It is 5. Or so.", "The answer is 4.", "Yes. The answer is 4."]
+FIRST = AdaptiveStopping(policy=Threshold(Sentences(), at_least=1))
+
+
+def inner(server: CountingServer) -> OpenAILike:
+    return OpenAILike(
+        model=server.model,
+        api_base=server.base_url,
+        api_key="none",
+        is_chat_model=True,
+        max_retries=0,
+        temperature=0.8,
+    )
+
+
+def ask(llm: LLM, rule: Any, asynchronous: bool, **changes: Any) -> ChatResponse:
+    async def run() -> ChatResponse:
+        made = await avote(llm, ASKED, rule, **changes)
+        for _ in range(100):  # a client's own generators are closed by the loop, a moment later
+            if {asyncio.current_task()} == asyncio.all_tasks():
+                return made
+            await asyncio.sleep(0.01)
+        raise AssertionError(f"left behind: {asyncio.all_tasks()}")
+
+    if asynchronous:
+        return asyncio.run(run())
+    threads = threading.active_count()
+    made = vote(llm, ASKED, rule, **changes)
+    assert threads >= threading.active_count()
+    return made
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+def test_the_answer_that_most_samples_give(asynchronous: bool) -> None:
+    """One after the other, none too many; a plain LLM's text is left as it is."""
+    with CountingServer([Script(words(text)) for text in SAID], delay=0) as server:
+        made = ask(inner(server), DecidedVote(0.9, 5), asynchronous, at_once=1)
+        assert 4 == len(server.calls)
+    assert SAID[0] == made.message.content
+    told = made.additional_kwargs["vote"]
+    assert (["4", "it is 5", "4", "4"], True, 0) == (
+        told["votes"],
+        told["decided"],
+        told["cancelled"],
+    )
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+def test_samples_are_hung_up_on_when_it_is_decided(asynchronous: bool) -> None:
+    """The third begins when the first has ended; when the second has, nobody waits for it."""
+    said = words("The answer is 4.")
+    scripts = [Script(said), Script([*["Well, "] * 40, *said]), Script(["so "] * 4000)]
+    with CountingServer(scripts, delay=0.005) as server:
+        made = ask(inner(server), DecidedVote(0.9, 16), asynchronous, at_once=2, ahead=1)
+        server.wait()
+        assert server.sent < 1000
+        assert [False, False, True] == sorted(call.disconnected for call in server.calls)
+        assert 0 == server.still_open()
+    told = made.additional_kwargs["vote"]
+    assert (2, 1) == (told["samples"], told["cancelled"])
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+def test_each_sample_is_stopped_as_well_within_one_budget(asynchronous: bool) -> None:
+    """By the settings of an adaptive LLM; the purse ends the vote."""
+    purse = Purse(tokens=12)
+    with CountingServer([Script(words(SAID[0] + " And more." * 50))], delay=0.002) as server:
+        llm = adaptive_llm(inner(server), FIRST)
+        made = ask(llm, VoteOfN(16), asynchronous, at_once=1, purse=purse)
+        server.wait()
+        assert server.sent < 100
+    assert "Well." == made.message.content
+    told = made.additional_kwargs["vote"]
+    assert not told["decided"]
+    assert (told["samples"], True) == (purse.spent.requests, purse.empty)

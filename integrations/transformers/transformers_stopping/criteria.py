@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -40,7 +41,7 @@ class AdaptiveStoppingCriteria(StoppingCriteria):
     With beams a row is a hypothesis, and the rows are sorted anew at each step. A hypothesis that
     is stopped counts as finished and competes with the others by its score. The completions then
     are those of the last step's candidates, and hooks are told about every hypothesis that ended;
-    read the texts from what ``generate`` returns.
+    read the texts from what ``generate`` returns, or use ``AdaptiveBeamSearch``.
 
     Readings of confidence need ``return_dict_in_generate=True, output_scores=True``, and are those
     of the scores after the logits processors. Without, or with beams, there are none.
@@ -126,7 +127,7 @@ class AdaptiveStoppingCriteria(StoppingCriteria):
         self._ends = {**ends, **dict.fromkeys(eos, 1)}  # tokens each one counts
         self._eos = torch.tensor(sorted(eos), dtype=torch.long)
         self._pad = pad
-        self._rows: list[_Row] = []
+        self._rows: list[JudgedRow] = []
         self._over = True
         self.reset()
 
@@ -210,7 +211,7 @@ class AdaptiveStoppingCriteria(StoppingCriteria):
                 row.end("length", now)
         self._over = True
 
-    def _row(self, input_ids: torch.Tensor, index: int) -> _Row:
+    def _row(self, input_ids: torch.Tensor, index: int) -> JudgedRow:
         """Begin a row anew, at the end of its prompt."""
         prompt = input_ids[index, : self._width].tolist()
         while len(prompt) > 1 and prompt[0] in self._pad:
@@ -235,7 +236,7 @@ class AdaptiveStoppingCriteria(StoppingCriteria):
             model_fingerprint=request.model_fingerprint or self._known.model_fingerprint,
             sampling=request.sampling or self._known.sampling,
         )
-        return _Row(
+        return JudgedRow(
             self.stopping,
             request,
             detokenizer=Detokenizer(self._tokenizer, prompt),
@@ -258,8 +259,8 @@ class AdaptiveStoppingCriteria(StoppingCriteria):
         return confidence(newest, tokens, self._top, self._eos)
 
 
-class _Row:
-    """One row's session: a single call, which only this criterion or ``generate`` ends."""
+class JudgedRow:
+    """One row's session: a single call, which only the policy or ``generate`` ends."""
 
     def __init__(
         self,
@@ -326,6 +327,16 @@ class _Row:
             return made
         attempts = tuple(replace(a, budget=None, avoided=0) for a in made.attempts)
         return replace(made, attempts=attempts, usage=replace(made.usage, avoided=0))
+
+    @property
+    def request(self) -> Request:
+        """What the row was asked."""
+        return self._session.request
+
+    def fork(self, *shared: object) -> JudgedRow:
+        """Copy the row as it is, but for the settings, the request and what else is shared."""
+        kept = (self._session.stopping, self._session.request, *shared)
+        return copy.deepcopy(self, {id(one): one for one in kept})
 
     def _close(self, now: float) -> None:
         self._session.end(now)

@@ -76,7 +76,19 @@ def record(
     batch: Annotated[int, typer.Option(min=1, help="Runs at once, of a local model.")] = 32,
     concurrency: Annotated[int, typer.Option(min=1, help="Calls at once, to an endpoint.")] = 4,
     threads: Annotated[
-        int | None, typer.Option(min=1, help="Of a local model. Left out, torch decides.")
+        int | None,
+        typer.Option(min=1, help="Of a local model. Left out, torch decides; 1 with --workers."),
+    ] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(min=1, help="Processes on Ray that share the work; 2 where --ray is given."),
+    ] = None,
+    ray: Annotated[
+        str | None,
+        typer.Option(
+            help="HOST:PORT of a Ray cluster that this machine is part of. Left out with "
+            "--workers: local, a cluster of this machine for as long as it takes."
+        ),
     ] = None,
 ) -> None:
     """Run questions through a model to the natural end, and keep all that is seen of it.
@@ -87,6 +99,9 @@ def record(
 
     Killed, it goes on where it was: the same command again. One file holds one model under one
     template and setting; anything else is refused.
+
+    With --workers each process loads the model, or makes --concurrency calls; one that dies loses
+    the batches in its hands, which others take over. The file is the same.
     """
     with told("record", extra="record"):
         from stopping_core.cli.record.run import Settings, run
@@ -115,5 +130,7 @@ def record(
                 batch=batch,
                 concurrency=concurrency,
                 threads=threads,
+                workers=workers,
+                ray=ray,
             )
         )

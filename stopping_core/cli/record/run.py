@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -55,6 +57,8 @@ class Settings:
     batch: int
     concurrency: int
     threads: int | None
+    workers: int | None = None
+    ray: str | None = None
 
 
 def run(settings: Settings) -> None:
@@ -69,16 +73,16 @@ def run(settings: Settings) -> None:
     task = _task(settings)
     try:
         _record(console, settings, task)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, ConnectionError):
         if line := unfinished(settings.out):
             console.print(line, highlight=False, markup=False, soft_wrap=True)
         raise
 
 
 def _record(console: Console, settings: Settings, task: Task) -> None:
-    with Journal(settings.out) as journal:
+    with Journal(settings.out) as journal, ExitStack() as stack:
         with console.status("Loading the model"):
-            source = _source(settings, task)
+            source = stack.enter_context(_opened(settings, task))
         batches = journal.begin(source.header, task.asked(), source.batched)
         count = sum(map(len, batches.values()))
         asked = len(task.questions) * task.samples
@@ -107,12 +111,12 @@ def _record(console: Console, settings: Settings, task: Task) -> None:
                 told.add(runs)
 
             failed = source.record(batches, keep, watch)
-        held = journal.finish()
+        line = told.line(settings.out, journal.finish())
     for line in failed[:_TOLD]:
         console.print(
             f"not recorded: {line}", style="red", highlight=False, markup=False, soft_wrap=True
         )
-    console.print(told.line(settings.out, held), highlight=False, soft_wrap=True)
+    console.print(line, highlight=False, soft_wrap=True)
     if task.probe_every and told.unprobed:
         console.print(
             f"{told.unprobed} runs were not probed: they reason on a channel of their own, which "
@@ -185,7 +189,25 @@ def _task(settings: Settings) -> Task:
     )
 
 
-def _source(settings: Settings, task: Task) -> Source:
+@contextmanager
+def _opened(settings: Settings, task: Task) -> Iterator[Source]:
+    if settings.workers is None and settings.ray is None:
+        yield make_source(settings, task)
+        return
+    from stopping_core.cli.record.shared import shared
+
+    with shared(settings, task) as source:
+        yield source
+
+
+def make_source(settings: Settings, task: Task) -> Source:
+    """Load the model, or reach the endpoint.
+
+    Raises:
+        ValueError: An argument is wrong, or the endpoint does not answer.
+        OSError: There is no such model.
+        ImportError: A package is not installed.
+    """
     if settings.base_url is None:
         try:
             from stopping_core.cli.record.local import LocalSource

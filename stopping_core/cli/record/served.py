@@ -86,6 +86,7 @@ class ServedSource:
         self._model = model
         self._api_key = api_key
         self._concurrency = concurrency
+        self._in_a_row = 0  # failures, of all calls
         self._prompts = {name: self._prompt(one) for name, one in task.questions.items()}
         fingerprint = asyncio.run(self._reach())
         self.header = task.header(model, fingerprint, 0, task.top_logprobs)
@@ -110,22 +111,20 @@ class ServedSource:
         watch: Callable[[int], None],
     ) -> list[str]:
         failed: list[str] = []
-        in_a_row = 0
         left = iter(batches.items())
 
         async def work(endpoint: Endpoint) -> None:
-            nonlocal in_a_row
             for number, (key,) in left:
-                if in_a_row >= _GIVE_UP:
-                    failed.append(f"{_named(key)}: not tried, {in_a_row} in a row had failed")
+                if self._in_a_row >= _GIVE_UP:
+                    failed.append(f"{_named(key)}: not tried, {self._in_a_row} in a row had failed")
                     continue
                 try:
                     run = await self._run(endpoint, key)
                 except _FAILURES as error:
-                    in_a_row += 1
+                    self._in_a_row += 1
                     failed.append(f"{_named(key)}: {self._shown(error)}")
                     continue
-                in_a_row = 0
+                self._in_a_row = 0
                 keep(number, [run])
                 watch(len(run))
 

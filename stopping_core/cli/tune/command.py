@@ -37,7 +37,30 @@ def tune(
     ] = None,
     timeout: Annotated[
         float | None,
-        typer.Option(help="Seconds after which this call begins no further trial."),
+        typer.Option(help="Seconds after which this call begins no further trial, or round."),
+    ] = None,
+    batch: Annotated[
+        int | None,
+        typer.Option(
+            help="Settings a round: proposed together, before any of them is tried; >= 1. Left "
+            "out, 1; with --workers 8.",
+            show_default=False,
+        ),
+    ] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            help="Processes on Ray that share a round; >= 1. Left out with --ray, 2.",
+            show_default=False,
+        ),
+    ] = None,
+    ray: Annotated[
+        str | None,
+        typer.Option(
+            help="HOST:PORT of a Ray cluster that this machine is part of. Left out with "
+            "--workers: local, a cluster of this machine for as long as it takes.",
+            show_default=False,
+        ),
     ] = None,
 ) -> None:
     """Search for the settings that save most tokens at each loss of right answers.
@@ -51,9 +74,15 @@ def tune(
     tried, as long as the packages stay the same. Only the numbers of the trials may differ. One
     call at a time.
 
+    With --workers the settings of a round are tried at the same time. What is proposed depends on
+    --seed and --batch, and not on how many workers there are; the larger the rounds, the fewer
+    results each proposal has to go by.
+
     Writes front.json and front.png. The front is no proof: `stopping certify` is what proves.
     """
     with told("tune", extra="tune"):
         from stopping_core.cli.tune.run import Settings, run
 
-        run(Settings(tuple(traces), out, trials, seed, space, storage, timeout))
+        run(
+            Settings(tuple(traces), out, trials, seed, space, storage, timeout, batch, workers, ray)
+        )

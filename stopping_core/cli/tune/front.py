@@ -13,7 +13,8 @@ from rich.table import Table
 
 from stopping_core.cli.bench.choose import front
 from stopping_core.cli.tune.half import Figures, Reported, Searched
-from stopping_core.cli.tune.search import REFUSED, Trial, in_a_line, why
+from stopping_core.cli.tune.search import Trial
+from stopping_core.cli.tune.trying import REFUSED, in_a_line, why
 
 if TYPE_CHECKING:
     from stopping_core.cli.tune.space import Space

@@ -6,24 +6,30 @@ import json
 import math
 import platform
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
+from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from stopping_core.cli.bench.scores import Point
 from stopping_core.cli.bench.sweeping import channel_of, every_of
 from stopping_core.cli.bench.table import FEWEST
 from stopping_core.cli.tune.front import Member, as_json, members, table
 from stopping_core.cli.tune.half import Reported, Searched
 from stopping_core.cli.tune.picture import draw, widest
+from stopping_core.cli.tune.rounds import Measured
 from stopping_core.cli.tune.runs import RESAMPLES, Recorded, deal, read
 from stopping_core.cli.tune.search import SAMPLER, Search, Trial, address
 from stopping_core.cli.tune.space import DEFAULT, DefaultSpace, named
+from stopping_core.cli.tune.trying import measure
+from stopping_core.policies import Policy
 
 if TYPE_CHECKING:
     from stopping_core.cli.tune.space import Space
@@ -31,6 +37,8 @@ if TYPE_CHECKING:
 VERSION = 1
 """Of the layout of ``front.json``."""
 
+_ROUND = 8  # settings that are proposed together where workers share them
+_FEW = 2  # workers, where none are named
 _WIDE = 1000  # characters
 _DECIDING = ("numpy", "optuna", "pyarrow", "scikit-learn", "stopping-core")
 _HONEST = (
@@ -51,6 +59,19 @@ class Settings:
     space: str | None
     storage: str | None
     timeout: float | None
+    batch: int | None = None
+    workers: int | None = None
+    ray: str | None = None
+
+    @property
+    def shared(self) -> bool:
+        """Whether workers share the trials."""
+        return self.workers is not None or self.ray is not None
+
+    @property
+    def round(self) -> int:
+        """Settings a round; no matter how many workers there are, as the search depends on it."""
+        return self.batch or (_ROUND if self.shared else 1)
 
 
 def run(settings: Settings) -> None:
@@ -99,6 +120,13 @@ def _check(settings: Settings) -> None:
     seconds = settings.timeout
     if seconds is not None and not (math.isfinite(seconds) and seconds > 0):
         raise ValueError(f"--timeout must be in (0, inf), seconds, got {seconds}")
+    if settings.batch is not None and settings.batch < 1:
+        raise ValueError(f"--batch must be >= 1, got {settings.batch}")
+    if settings.workers is not None and not 1 <= settings.workers <= settings.round:
+        raise ValueError(
+            f"--workers must be in [1, {settings.round}], the settings a round, got "
+            f"{settings.workers}"
+        )
     if settings.out.exists() and not settings.out.is_dir():
         raise NotADirectoryError(f"--out must be a folder, got the file {settings.out}")
 
@@ -109,6 +137,7 @@ def _search(settings: Settings, recorded: Recorded) -> Search:
         "traces": sorted(digest[:16] for digest in recorded.digests.values()),
         "--seed": settings.seed,
         "--space": settings.space or DEFAULT,
+        "--batch": settings.round,
     }
     return Search(url, held, settings.seed)
 
@@ -121,7 +150,36 @@ def _go_on(
         total = max(settings.trials, search.finished)
         task = progress.add_task("trials", total=total, completed=search.finished)
         advance = partial(progress.advance, task)
-        search.go_on(space, searched.point, settings.trials, settings.timeout, advance)
+        if settings.round == 1 and not settings.shared:
+            search.go_on(space, searched.point, settings.trials, settings.timeout, advance)
+            return
+        with _measured(settings, searched) as measured:
+            search.go_on_in_rounds(
+                space, measured, settings.round, settings.trials, settings.timeout, advance
+            )
+
+
+@contextmanager
+def _measured(settings: Settings, searched: Searched) -> Iterator[Measured]:
+    """Measure in this process, or let workers do it."""
+    if not settings.shared:
+
+        def one_by_one(policies: Mapping[int, Policy]) -> Iterator[tuple[int, Point | str]]:
+            return ((number, measure(searched, policy)) for number, policy in policies.items())
+
+        yield one_by_one
+        return
+    from stopping_core.cli.cluster.connection import LOCAL
+    from stopping_core.cli.cluster.workers import Workers
+
+    with Workers(
+        settings.ray or LOCAL,
+        settings.workers or min(_FEW, settings.round),
+        partial(Searched, searched.dealt),
+        attrgetter("right"),
+        _DECIDING,
+    ) as workers:
+        yield partial(workers.deal, measure)
 
 
 def _show(
@@ -189,6 +247,7 @@ def _write(
         "channel": channel_of(recorded.trace),
         "every": every_of(recorded.trace),
         "seed": settings.seed,
+        "batch": settings.round,
         "space": settings.space or DEFAULT,
         "sampler": SAMPLER,
         "counts": counts,

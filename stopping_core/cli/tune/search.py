@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -14,12 +14,14 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 import optuna
 import sqlalchemy
-from optuna.exceptions import StorageInternalError, TrialPruned, UpdateFinishedTrialError
+from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
 from optuna.samplers import TPESampler
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from stopping_core.cli.bench.scores import Point
+from stopping_core.cli.tune.rounds import DIRECTIONS, POLICY, WHY, Measured, propose, tried
+from stopping_core.cli.tune.trying import REFUSED, NoPolicy, in_a_line, made, why
 from stopping_core.cli.tune.turn import Turn, shown, taken
 from stopping_core.policies import Policy
 
@@ -34,12 +36,7 @@ SAMPLER = "TPE"
 
 _STARTUP = 10  # trials that are drawn at random before anything is proposed
 _HELD = "search"  # the study's attribute that says what it searches
-_WHY = "pruned"  # the trial's attribute that says why it was
-_POLICY = "policy"
-_ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
-
-REFUSED = (ValueError, TrialPruned)
-"""What a setting raises that cannot be tried."""
+_BEFORE = {"--batch": 1}  # what a search did that does not say so yet
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +96,7 @@ class Search:
                 self._study = optuna.create_study(
                     storage=self._storage,
                     study_name=NAME,
-                    directions=["minimize", "maximize"],
+                    directions=list(DIRECTIONS),
                     load_if_exists=True,
                 )
                 self._check()
@@ -157,6 +154,47 @@ class Search:
                     raise ValueError(f"{taken(self._url)}: it ended the running trial") from error
             done()
 
+    def go_on_in_rounds(
+        self,
+        space: Space,
+        measured: Measured,
+        batch: int,
+        trials: int,
+        seconds: float | None,
+        done: Callable[[], None],
+    ) -> None:
+        """Likewise, so many settings at a time: each is proposed by the rounds before its own.
+
+        A round that was broken off goes on with what is left of it. With one setting a round, all
+        is as without.
+
+        Args:
+            space: Where they come from.
+            measured: Says what policies do to the searched runs.
+            batch: Settings a round, >= 1.
+            trials: In all, >= 1.
+            seconds: After which no round begins; None for no end.
+            done: Called after each trial.
+
+        Raises:
+            ValueError: The space returns no policy, the database fails, or another call is at work.
+            ConnectionError: Those who measure are lost.
+        """
+        began = time.monotonic()
+        while (finished := self.finished) < trials:
+            if seconds is not None and time.monotonic() - began >= seconds:
+                return
+            with _usable(self._url):
+                self._turn.hold(self._study)
+                first = finished // batch * batch
+                known = self._trials(TrialState.COMPLETE, TrialState.PRUNED)[:first]
+                numbers = range(finished, min(first + batch, trials))
+                proposed = propose(known, numbers, partial(_sampler, self._seed), space)
+                for trial in tried(proposed, measured):
+                    self._turn.hold(self._study)
+                    self._study.add_trial(trial)
+                    done()
+
     @property
     def finished(self) -> int:
         """How many trials are finished, those that could not be tried included."""
@@ -171,13 +209,13 @@ class Search:
     def refused(self) -> tuple[str, ...]:
         """Why each trial that could not be tried could not."""
         pruned = self._trials(TrialState.PRUNED)
-        return tuple(str(trial.user_attrs.get(_WHY, "")) for trial in pruned)
+        return tuple(str(trial.user_attrs.get(WHY, "")) for trial in pruned)
 
     @property
     def tried(self) -> tuple[Trial, ...]:
         """The settings that were tried, in order."""
         return tuple(
-            Trial(one.number, str(one.user_attrs[_POLICY]), one.params, *one.values)
+            Trial(one.number, str(one.user_attrs[POLICY]), one.params, *one.values)
             for one in self._trials(TrialState.COMPLETE)
         )
 
@@ -187,17 +225,15 @@ class Search:
 
     def _try(self, trial: optuna.Trial, space: Space, measure: Callable[[Policy], Point]) -> None:
         try:
-            policy = space(trial)
-            if not isinstance(policy, Policy):
-                raise _NoPolicy(f"--space must return a Policy, got {policy!r}")
+            policy = made(space, trial)
             point = measure(policy)
-        except _NoPolicy:
+        except NoPolicy:
             raise
         except REFUSED as error:
-            trial.set_user_attr(_WHY, why(error))
+            trial.set_user_attr(WHY, why(error))
             self._study.tell(trial, state=TrialState.PRUNED)
             return
-        trial.set_user_attr(_POLICY, in_a_line(policy))
+        trial.set_user_attr(POLICY, in_a_line(policy))
         self._study.tell(trial, [point.lost, point.saving])
 
     def _check(self) -> None:
@@ -211,26 +247,12 @@ class Search:
             self._study.set_user_attr(_HELD, self._held)
             return
         for name, value in self._held.items():
-            held = (known or {}).get(name)
+            held = (known or {}).get(name, _BEFORE.get(name))
             if held != value:
                 raise ValueError(
                     f"{name} must be {held!r}, as in the search that {shown(self._url)} holds, got "
                     f"{value!r}: give another --out for another search"
                 )
-
-
-class _NoPolicy(ValueError):
-    """A space returns something else."""
-
-
-def in_a_line(policy: object) -> str:
-    """Print a policy; without addresses in memory, which are others in each call."""
-    return _ADDRESS.sub("", " ".join(repr(policy).split()))
-
-
-def why(error: Exception) -> str:
-    """Say why a setting cannot be tried."""
-    return str(error) or f"the space raises {type(error).__name__}"
 
 
 def address(path: Path) -> str:

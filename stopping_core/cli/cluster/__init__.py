@@ -1,0 +1,1 @@
+"""Work that is dealt out to processes of a Ray cluster."""

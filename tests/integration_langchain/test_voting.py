@@ -94,8 +94,9 @@ def test_the_answer_that_most_samples_give(asynchronous: bool) -> None:
 @pytest.mark.parametrize("asynchronous", [False, True])
 def test_samples_are_hung_up_on_when_it_is_decided(asynchronous: bool) -> None:
     """The third begins when the first has ended; when the second has, nobody waits for it."""
-    said, endless = words("The answer is 4."), ["so "] * 4000
-    scripts = [Script(said), Script([*["Well, "] * 40, *said]), Script(endless)]
+    said = words("The answer is 4.")
+    scripts = [Script([*["Well, "] * count, *said]) for count in (150, 250)]
+    scripts.append(Script(["so "] * 4000))  # both others have come when the first of them ends
     with CountingServer(scripts, delay=0.005) as server:
         vote = AdaptiveVote(inner(server), DecidedVote(0.9, 16), at_once=2, ahead=1)
         made = ask(vote, asynchronous)

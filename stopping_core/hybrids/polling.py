@@ -9,7 +9,7 @@ import threading
 from collections.abc import Awaitable, Callable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from stopping_core.hybrids.purse import Purse
 from stopping_core.policies.baselines.probed_answers import Key
@@ -44,6 +44,18 @@ class Poll(Generic[T]):
     cancelled: int = 0
     failed: int = 0
     short: bool = False
+
+    @property
+    def report(self) -> dict[str, Any]:
+        """How the vote went, as JSON has it, for a response's metadata."""
+        return {
+            "answer": str(self.answer),
+            "votes": [str(answer) for answer in self.votes],
+            "samples": len(self.votes),
+            "cancelled": self.cancelled,
+            "failed": self.failed,
+            "decided": not self.short,
+        }
 
 
 def poll(

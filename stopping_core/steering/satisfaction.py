@@ -50,12 +50,7 @@ class Satisfaction:
     """
 
     def __init__(self, strength: float = 20.0, memory: float = 0.999, most: int = 10_000) -> None:
-        if not (np.isfinite(strength) and strength > 0):
-            raise ValueError(f"strength must be > 0, got {strength}")
-        if not 0 < memory <= 1:
-            raise ValueError(f"memory must be in (0, 1], got {memory}")
-        if most < 1:
-            raise ValueError(f"most must be >= 1, got {most}")
+        check_pooling(strength, memory, most)
         self.strength, self.memory, self.most = strength, memory, most
         self._counts: dict[str, OrderedDict[str, _Counts]] = {}
 
@@ -130,6 +125,20 @@ class Satisfaction:
         if len(known) > 2 * self.most + 1:
             known.popitem(last=False)
         return counts
+
+
+def check_pooling(strength: float, memory: float, most: int) -> None:
+    """Refuse what partial pooling cannot be done with.
+
+    Raises:
+        ValueError: Names the argument that is out of its interval.
+    """
+    if not (np.isfinite(strength) and strength > 0):
+        raise ValueError(f"strength must be > 0, got {strength}")
+    if not 0 < memory <= 1:
+        raise ValueError(f"memory must be in (0, 1], got {memory}")
+    if most < 1:
+        raise ValueError(f"most must be >= 1, got {most}")
 
 
 def _places(level: str, tenant: str, user: str) -> list[tuple[str, str]]:

@@ -9,6 +9,7 @@ from typing import Any, Self
 import numpy as np
 
 from stopping_core.plain_data import finite, listed, members, whole_number
+from stopping_core.steering.satisfaction import check_pooling
 
 _ALL = ""
 
@@ -53,12 +54,7 @@ class Savings:
     """
 
     def __init__(self, strength: float = 100.0, memory: float = 0.999, most: int = 10_000) -> None:
-        if not (np.isfinite(strength) and strength > 0):
-            raise ValueError(f"strength must be > 0, got {strength}")
-        if not 0 < memory <= 1:
-            raise ValueError(f"memory must be in (0, 1], got {memory}")
-        if most < 1:
-            raise ValueError(f"most must be >= 1, got {most}")
+        check_pooling(strength, memory, most)
         self.strength, self.memory, self.most = strength, memory, most
         self._levels: dict[str, _Sums] = {}
         self._tenants: OrderedDict[tuple[str, str], _Sums] = OrderedDict()

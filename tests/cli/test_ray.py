@@ -28,7 +28,7 @@ from tests.cli.test_record_killed import assert_equal
 from tests.cli.test_tune import BUDGETS, _front, stopping
 from tests.support.sse_server import CountingServer, Script
 
-pytest.importorskip("ray")
+pytest.importorskip("ray", reason="no Ray: it is in requirements-dev.txt, and CI has it")
 
 ROOT = Path(__file__).parents[2]
 QUESTIONS = 12

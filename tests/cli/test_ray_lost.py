@@ -26,7 +26,7 @@ from tests.cli.test_record_killed import assert_equal
 from tests.cli.test_tune import BUDGETS, _front, stopping
 from tests.support.sse_server import CountingServer
 
-pytest.importorskip("ray")
+pytest.importorskip("ray", reason="no Ray: it is in requirements-dev.txt, and CI has it")
 
 from stopping_core.cli.cluster import workers as workers_module
 from stopping_core.cli.cluster.workers import Workers

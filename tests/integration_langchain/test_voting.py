@@ -22,6 +22,7 @@ from stopping_core.policies import Threshold
 from stopping_core.policies.baselines import VoteOfN
 from stopping_core.signals import Sentences
 from stopping_core.testing import words
+from tests.hybrids.settled import settled
 from tests.support.sse_server import CountingServer, Script
 
 SAID = [
@@ -61,11 +62,8 @@ def ask(vote: AdaptiveVote, asynchronous: bool, **kwargs: Any) -> AIMessage:
 
     async def run() -> AIMessage:
         made = await vote.ainvoke("What is 2 + 2?", **kwargs)
-        for _ in range(100):  # a client's own generators are closed by the loop, a moment later
-            if {asyncio.current_task()} == asyncio.all_tasks():
-                return made
-            await asyncio.sleep(0.01)
-        raise AssertionError(f"left behind: {asyncio.all_tasks()}")
+        await settled()
+        return made
 
     if asynchronous:
         return asyncio.run(run())

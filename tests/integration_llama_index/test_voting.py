@@ -18,6 +18,7 @@ from stopping_core.policies import Threshold
 from stopping_core.policies.baselines import VoteOfN
 from stopping_core.signals import Sentences
 from stopping_core.testing import words
+from tests.hybrids.settled import settled
 from tests.support.sse_server import CountingServer, Script
 
 ASKED = [ChatMessage(content="What is 2 + 2?")]
@@ -39,11 +40,8 @@ def inner(server: CountingServer) -> OpenAILike:
 def ask(llm: LLM, rule: Any, asynchronous: bool, **changes: Any) -> ChatResponse:
     async def run() -> ChatResponse:
         made = await avote(llm, ASKED, rule, **changes)
-        for _ in range(100):  # a client's own generators are closed by the loop, a moment later
-            if {asyncio.current_task()} == asyncio.all_tasks():
-                return made
-            await asyncio.sleep(0.01)
-        raise AssertionError(f"left behind: {asyncio.all_tasks()}")
+        await settled()
+        return made
 
     if asynchronous:
         return asyncio.run(run())

@@ -105,8 +105,8 @@ def rounds_node(
     keys: dict[str, Any] = {key: Any for key in (draft, evidence, answer, keep) if key is not None}
     keys[over] = Annotated[bool, UntrackedValue]
     judge.__annotations__ = {
-        "state": TypedDict("RoundKeys", keys),  # type: ignore[operator]
-        "return": Command[Literal[again, done]],  # type: ignore[valid-type]
+        "state": TypedDict("RoundKeys", keys),  # type: ignore[operator]  # its keys are known at run time only
+        "return": Command[Literal[again, done]],  # type: ignore[valid-type]  # likewise
     }
     return judge
 

@@ -194,14 +194,6 @@ class _Drawing:
         for message in made.samples:
             usage = add_usage(usage, message.usage_metadata) if message.usage_metadata else usage
         unheard = [one.chunks for one in self.samples.values() if not one.done]
-        vote = {
-            "answer": str(made.answer),
-            "votes": [str(answer) for answer in made.votes],
-            "samples": len(made.votes),
-            "cancelled": made.cancelled,
-            "cancelled_chunks": sum(unheard),
-            "failed": made.failed,
-            "decided": not made.short,
-        }
+        vote = {**made.report, "cancelled_chunks": sum(unheard)}
         metadata = {**winner.response_metadata, "vote": vote}
         return winner.model_copy(update={"response_metadata": metadata, "usage_metadata": usage})

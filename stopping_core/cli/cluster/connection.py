@@ -73,14 +73,16 @@ def connected(address: str, cpus: int) -> Iterator[None]:
             ray.init(address, log_to_driver=False, configure_logging=False, **own)
         except (RuntimeError, RayError, OSError) as error:
             raise ConnectionError(f"--ray {address}: {first_line(error)}") from error
-        if address == LOCAL and ray.util.get_node_ip_address() != _LOOPBACK:  # type: ignore[no-untyped-call]
+        own_address = ray.util.get_node_ip_address()  # type: ignore[no-untyped-call]  # Ray's own
+        if address == LOCAL and own_address != _LOOPBACK:
             raise ConnectionError(f"--ray {LOCAL}: this version of Ray does not keep to loopback")
         yield
 
 
 def room() -> int:
     """CPUs of the cluster, taken or not."""
-    return int(ray.cluster_resources().get("CPU", 0))  # type: ignore[no-untyped-call]
+    known = ray.cluster_resources()  # type: ignore[no-untyped-call]  # Ray's own
+    return int(known.get("CPU", 0))
 
 
 def first_line(error: BaseException) -> str:

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 from filelock import FileLock, Timeout
 from rich.console import Console
@@ -26,7 +27,7 @@ from stopping_core.steering.duel import Comparison
 from stopping_core.templates import Template
 from stopping_core.traces.graded import Graded
 from stopping_core.traces.run import Header, Run, Trace
-from stopping_core.traces.run_log import Log, forget, read_log
+from stopping_core.traces.run_log import Log, Logged, forget, read_log
 from stopping_core.traces.store import write_trace
 
 _FILES = ("runs.parquet", "model.json", "certificate.json")
@@ -105,29 +106,17 @@ def step(entry: Entry, settings: Settings) -> str:
 
 def _challenge(entry: Entry, settings: Settings, state: State, log: Log) -> str:
     """Fit and certify a challenger on the latest runs of the commonest kind."""
-    latest = sorted(
-        ((one.time, header, one) for header, some in log.runs.items() for one in some),
-        key=lambda each: each[0],
-    )[-settings.most :]
-    kinds = Counter(
-        (header, frame)
-        for _, header, one in latest
-        if (frame := _frame(one.run, entry.template)) is not None
-    )
-    if not kinds:
+    latest = _framed(log, entry.template)[-settings.most :]
+    if not latest:
         raise ValueError(f"runs must be of the template {entry.template.name!r}, none is")
-    ((header, frame), _), *_ = kinds.most_common(1)
-    chosen = [
-        one.run
-        for _, theirs, one in latest
-        if theirs == header and _frame(one.run, entry.template) == frame
-    ]
+    kind, _ = Counter((one.header, one.frame) for one in latest).most_common(1)[0]
+    chosen = [one.logged.run for one in latest if (one.header, one.frame) == kind]
     state = State(state.number + 1, log.latest)
     state.write(entry.folder)  # a fit that fails is tried again when there are as many more
     folder = _folder(entry, state)
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     runs, model, certificate = (folder / name for name in _FILES)
-    _write(runs, header, chosen)
+    _write(runs, kind[0], chosen)
     try:
         fit(FitSettings((runs,), model, settings.share, settings.seed, None, entry.template))
         certified = certify(
@@ -144,7 +133,7 @@ def _challenge(entry: Entry, settings: Settings, state: State, log: Log) -> str:
         )
     finally:
         runs.unlink(missing_ok=True)  # the certificate holds its digest, the log what it was
-    forget(entry.runs, latest[0][0])
+    forget(entry.runs, latest[0].logged.time)
     if not certified:
         return f"refit {state.number}: no level is certified by {len(chosen)} runs"
     replace(state, challenging=True).write(entry.folder)
@@ -273,23 +262,33 @@ def _check_unseen(entry: Entry, log: Log) -> None:
 
 def _alike(log: Log, scope: Scope) -> list[tuple[Header, Run]]:
     """The runs that a certificate is for, oldest first."""
-    found = [
-        (one.time, header, one.run)
-        for header, some in log.runs.items()
-        for one in some
-        if (header.max_tokens, header.temperature) == (scope.max_tokens, scope.temperature)
-        and (not scope.template.chat or _frame(one.run, scope.template) == scope.frame)
+    return [
+        (one.header, one.logged.run)
+        for one in _framed(log, scope.template)
+        if (one.header.max_tokens, one.header.temperature) == (scope.max_tokens, scope.temperature)
+        and (not scope.template.chat or one.frame == scope.frame)
     ]
-    found.sort(key=lambda each: (each[0], each[2].question_id))
-    return [(header, run) for _, header, run in found if _frame(run, scope.template) is not None]
 
 
-def _frame(run: Run, template: Template) -> tuple[str, str] | None:
-    """What stood around the message of a run; None where it was not made of the template."""
-    try:
-        return as_sent(Path(run.question_id), run, template)[1]
-    except ValueError:
-        return None
+class _Framed(NamedTuple):
+    """A run of a log, its header, and what stood around its message."""
+
+    logged: Logged
+    header: Header
+    frame: tuple[str, str]
+
+
+def _framed(log: Log, template: Template) -> list[_Framed]:
+    """The runs that were made of a template, oldest first."""
+    found = []
+    for header, some in log.runs.items():
+        for one in some:
+            try:
+                _, frame = as_sent(Path(one.run.question_id), one.run, template)
+            except ValueError:  # made otherwise
+                continue
+            found.append(_Framed(one, header, frame))
+    return sorted(found, key=lambda one: (one.logged.time, one.logged.run.question_id))
 
 
 def _tested(recorded: Recorded, certificate: Certificate, risk: float) -> Tested:

@@ -68,5 +68,9 @@ class HangingUpStructuredLLM(StructuredLLM):
 
 
 # Set afterwards, or they would be given a second span; mypy takes methods for constants.
-HangingUpStructuredLLM.stream_chat = hangs_up(StructuredLLM.stream_chat)  # type: ignore[method-assign]
-HangingUpStructuredLLM.astream_chat = ahangs_up(StructuredLLM.astream_chat)  # type: ignore[method-assign]
+HangingUpStructuredLLM.stream_chat = hangs_up(  # type: ignore[method-assign]  # see above
+    StructuredLLM.stream_chat
+)
+HangingUpStructuredLLM.astream_chat = ahangs_up(  # type: ignore[method-assign]  # likewise
+    StructuredLLM.astream_chat
+)

@@ -126,14 +126,5 @@ def _nothing() -> ChatResponse:
 def _told(made: Poll[ChatResponse]) -> ChatResponse:
     """The winner's response, with how the vote went."""
     winner = made.winner or next(iter(made.samples), _nothing())
-    said = {
-        "answer": str(made.answer),
-        "votes": [str(answer) for answer in made.votes],
-        "samples": len(made.votes),
-        "cancelled": made.cancelled,
-        "failed": made.failed,
-        "decided": not made.short,
-    }
-    return winner.model_copy(
-        update={"additional_kwargs": {**winner.additional_kwargs, "vote": said}}
-    )
+    told = {**winner.additional_kwargs, "vote": made.report}
+    return winner.model_copy(update={"additional_kwargs": told})

@@ -22,6 +22,9 @@ EVIL = (
 )
 """What a browser, Markdown, LaTeX or Streamlit would make something else of, short as a name."""
 
+_HEARS = "Setting up signal handler"
+"""What Streamlit logs once it hears Ctrl-C, a moment after it listens."""
+
 
 @dataclass(frozen=True, slots=True)
 class Served:
@@ -54,7 +57,7 @@ def served(folder: Path, url: str, token: str | None = TOKEN) -> Iterator[Served
         )
         try:
             end = time.monotonic() + 60
-            while not reaches("127.0.0.1", port):
+            while not (reaches("127.0.0.1", port) and _HEARS in path.read_text("utf-8")):
                 waiting = process.poll() is None and time.monotonic() < end
                 assert waiting, path.read_text("utf-8")
                 time.sleep(0.1)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import hmac
-import socket
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
+import psutil  # type: ignore[import-untyped]  # its stubs are a package of their own
 import pytest
 from streamlit.proto.BackMsg_pb2 import BackMsg
 from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
@@ -23,7 +22,6 @@ from stopping_core.feedback import Feedback, Outcome, OutcomeStore
 from tests.cli.dashboard_process import TOKEN, Served, served
 
 STORED = "stored-3141592653"
-_LISTENS = "0A"
 
 
 @pytest.fixture
@@ -71,7 +69,6 @@ def page_of(
             return came, field
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="Linux lists the sockets of a process as files")
 def test_it_listens_on_loopback_and_nowhere_else(tmp_path: Path, url: str) -> None:
     """All sockets of the process that listen are bound to 127.0.0.1."""
     with served(tmp_path, url) as at:
@@ -80,18 +77,9 @@ def test_it_listens_on_loopback_and_nowhere_else(tmp_path: Path, url: str) -> No
 
 def listening(process: int) -> Iterator[tuple[str, int]]:
     """Yield address and port of each socket of a process that listens, as the kernel has them."""
-    files = Path(f"/proc/{process}/fd").iterdir()
-    own = {str(file.readlink()).removeprefix("socket:[").removesuffix("]") for file in files}
-    for family, table in ((socket.AF_INET, "tcp"), (socket.AF_INET6, "tcp6")):
-        lines = Path(f"/proc/{process}/net/{table}").read_text("utf-8").splitlines()[1:]
-        for line in lines:
-            _, local, _, state, *_, inode = line.split()[:10]
-            if state == _LISTENS and inode in own:
-                address, port = local.split(":")
-                words = [
-                    bytes.fromhex(address[at : at + 8])[::-1] for at in range(0, len(address), 8)
-                ]
-                yield socket.inet_ntop(family, b"".join(words)), int(port, 16)
+    for connection in psutil.Process(process).net_connections("tcp"):
+        if connection.status == psutil.CONN_LISTEN:
+            yield connection.laddr.ip, connection.laddr.port
 
 
 def test_without_the_token_nothing_stored_is_sent(tmp_path: Path, url: str) -> None:

@@ -69,6 +69,15 @@ class Call:
     resample: bool = False
     timeout: float | None = None
 
+    @property
+    def greedy(self) -> bool:
+        """Whether to decode greedily, whatever the temperature of the request.
+
+        What stands behind reasoning that was ended only reads off what was thought, as a probe
+        does; so it is the answer that a recording has there, for sampled runs as well.
+        """
+        return self.kind == "close_reasoning"
+
 
 @dataclass(frozen=True, slots=True)
 class Attempt:

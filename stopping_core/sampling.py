@@ -92,6 +92,31 @@ def sampling_of(own: Any, *given: Any) -> dict[str, Any]:
     return found | _said(body, known_only=False)
 
 
+def greedily(*given: Any) -> dict[str, Any]:
+    """Return the keywords that make a sampled call a greedy one; none where it is not known as one.
+
+    Some models refuse any temperature, so none is sent that nobody has set.
+
+    Args:
+        given: As of :func:`sampling_of`.
+
+    Examples:
+        >>> greedily({"temperature": 0.8}), greedily({})
+        ({'temperature': 0.0}, {})
+        >>> greedily({"extra_body": {"temperature": 0.8, "top_k": 9}})
+        {'temperature': 0.0, 'extra_body': {'temperature': 0.0, 'top_k': 9}}
+    """
+    own, *others = given
+    if not sampling_of(own, *others).get("temperature"):
+        return {}
+    found: dict[str, Any] = {"temperature": 0.0}
+    told = (one.get("extra_body") for one in given if isinstance(one, Mapping))
+    bodies = [body for body in told if isinstance(body, Mapping)]
+    if bodies and "temperature" in bodies[-1]:
+        found["extra_body"] = {**bodies[-1], "temperature": 0.0}
+    return found
+
+
 def _said(given: Mapping[str, Any], *, known_only: bool) -> dict[str, Any]:
     return {
         name: value

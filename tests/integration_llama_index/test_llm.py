@@ -91,12 +91,14 @@ def test_streams_are_cumulative_and_never_taken_back(method: str) -> None:
 
 
 def test_reasoning_is_kept_apart_and_ended() -> None:
-    """A budget that went into reasoning is followed by a call for the answer alone."""
+    """A budget that went into reasoning is followed by a greedy call for the answer alone."""
     thoughts = [" first", " this", " then", " that"]
     scripts = [Script(TAIL, reasoning=thoughts), Script(["Paris", "."])]
     with CountingServer(scripts, delay=0) as server:
-        responses = ask(adaptive(server, SHORT), "stream_chat")
+        llm = adaptive(server, SHORT, inner={"temperature": 0.8})
+        responses = ask(llm, "stream_chat")
         asked = server.requests[1]["messages"]
+        assert [0.8, 0.0] == [one["temperature"] for one in server.requests]
     assert "Paris." == text_of(responses[-1])
     assert "".join(thoughts) == responses[-1].message.blocks[0].content  # type: ignore[union-attr]  # a thinking block
     assert "".join(thoughts) == "".join(

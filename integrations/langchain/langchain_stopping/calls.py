@@ -25,7 +25,7 @@ from langchain_stopping.messages import count_prompt, to_messages, to_whole_chun
 from langchain_stopping.reply import Reply, with_estimates
 from stopping_core import Call, Completion, Step
 from stopping_core.providers import LIMITS, Provider
-from stopping_core.sampling import sampling_of
+from stopping_core.sampling import greedily, sampling_of
 
 _TOOLS = frozenset({"functions", "tools"})
 _STRUCTURED = frozenset(
@@ -319,6 +319,8 @@ class InnerCalls:
             seed = kwargs.get("seed", getattr(self.inner, "seed", None))
             if isinstance(seed, int):  # a fixed seed would give the same answer again
                 kwargs["seed"] = seed + call.attempt
+        if call.greedy:
+            kwargs |= greedily(*_given(self.inner, kwargs))
         return kwargs
 
 

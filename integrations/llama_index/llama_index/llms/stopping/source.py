@@ -19,7 +19,7 @@ from llama_index.llms.stopping.tools import offers_tools, settings_of
 from llama_index.llms.stopping.transport import ahanging_up, hanging_up
 from stopping_core.providers import LIMITS, Provider
 from stopping_core.results import Call
-from stopping_core.sampling import NAMES, sampling_of
+from stopping_core.sampling import NAMES, greedily, sampling_of
 from stopping_core.types import Request, Step
 
 logger = logging.getLogger(__name__)
@@ -160,6 +160,8 @@ class Source:
             seed = kwargs.get("seed", settings_of(self._llm).get("seed"))
             if isinstance(seed, int):  # the same seed would give the same answer again
                 changes["seed"] = seed + call.attempt
+        if call.greedy:
+            changes |= greedily(*_given(self._llm, kwargs))
         keyword, dropped = self._provider.budget_keyword, set[str]()
         granted = call.max_tokens if keyword and not self._offers_tools else None
         if granted is not None:
@@ -213,8 +215,12 @@ def _formed(llm: LLM, asked: Asked, kwargs: Mapping[str, Any]) -> str | None:
 
 def _sampling(llm: LLM, kwargs: Mapping[str, Any]) -> dict[str, Any]:
     """The sampler's settings: the LLM's own, and before them what goes with every call."""
+    return sampling_of(*_given(llm, kwargs))
+
+
+def _given(llm: LLM, kwargs: Mapping[str, Any]) -> tuple[Mapping[str, Any], ...]:
     own = {name: getattr(llm, name, None) for name in NAMES}
-    return sampling_of(own, kwargs, settings_of(llm))
+    return own, kwargs, settings_of(llm)
 
 
 def _tokenizer(llm: LLM) -> Any:

@@ -30,6 +30,7 @@ Difference: TypeAlias = Literal[
     "budget",
     "size",
     "stream",
+    "vote",
 ]
 """How a request may differ from those that a certificate holds for."""
 
@@ -227,8 +228,23 @@ class AdaptiveStopping:
             from stopping_core.certificates import Certificate
         except ModuleNotFoundError as error:
             raise MissingPackage(error.name or "numpy", "traces") from error
+        return cls.certified(Certificate.load(path), risk, profile=profile, **changes)
+
+    @classmethod
+    def certified(
+        cls,
+        certificate: Certificate,
+        risk: float | None = None,
+        *,
+        profile: str = "balanced",
+        **changes: Any,
+    ) -> Self:
+        """Make the configuration of a certificate, as :meth:`load` does of its file.
+
+        Raises:
+            ValueError: It has no such level, or there is no such profile.
+        """
         known = find_profile(profile)
-        certificate = Certificate.load(path)
         scope = certificate.scope
         level = _level(certificate, known.risk if risk is None else risk, profile, risk is None)
         policy = certificate.policy(level.risk)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from stopping_core.hybrids.purse import Purse
+from stopping_core.hybrids.voting import voting
 from stopping_core.policies.baselines.probed_answers import Key
 from stopping_core.policies.baselines.samples import Sample, SampleRule, vote_key
 from stopping_core.results import Completion
@@ -29,12 +30,13 @@ class Poll(Generic[T]):
 
     Args:
         answer: The answer that won the vote, as votes compare it; ``""`` where no sample gave one.
-        winner: The first sample that gave it, or None.
+        winner: The sample that stands for it, or None.
         samples: The samples that voted, in order.
         votes: Their answers, in order.
         cancelled: How many were under way when the vote was decided.
         failed: How many failed; they do not vote.
         short: Whether the budget ended before the vote was decided.
+        scores: What a scorer says of each, in order; None where it says nothing finite.
     """
 
     answer: Key
@@ -44,11 +46,15 @@ class Poll(Generic[T]):
     cancelled: int = 0
     failed: int = 0
     short: bool = False
+    scores: tuple[float | None, ...] = ()
 
     @property
     def report(self) -> dict[str, Any]:
-        """How the vote went, as JSON has it, for a response's metadata."""
-        return {
+        """How the vote went, as JSON has it, for a response's metadata.
+
+        ``scores`` stand beside ``votes`` where there are any.
+        """
+        told = {
             "answer": str(self.answer),
             "votes": [str(answer) for answer in self.votes],
             "samples": len(self.votes),
@@ -56,6 +62,9 @@ class Poll(Generic[T]):
             "failed": self.failed,
             "decided": not self.short,
         }
+        if any(score is not None for score in self.scores):
+            told["scores"] = list(self.scores)
+        return told
 
 
 def poll(
@@ -86,10 +95,11 @@ def poll(
         ValueError: ``at_once`` or ``ahead`` is out of its interval.
         Exception: That of the first sample, where none could be drawn.
     """
-    state = _Polling(rule, read, at_once, ahead, purse)
+    state = Polling(rule, read, at_once, ahead, purse)
     decided = threading.Event()
     running: dict[Future[T], int] = {}
-    with ThreadPoolExecutor(max_workers=at_once, thread_name_prefix="stopping-sample") as threads:
+    threads = ThreadPoolExecutor(max_workers=at_once, thread_name_prefix="stopping-sample")
+    with voting(rule), threads:
         try:
             while state.more():
                 for number in state.begin(len(running)):
@@ -120,24 +130,25 @@ async def apoll(
     ``ask`` is cancelled where the vote is decided without it. When this returns or raises, no task
     of it is left.
     """
-    state = _Polling(rule, read, at_once, ahead, purse)
+    state = Polling(rule, read, at_once, ahead, purse)
     running: dict[asyncio.Future[T], int] = {}
-    try:
-        while state.more():
-            for number in state.begin(len(running)):
-                running[asyncio.ensure_future(ask(number))] = number
-            if not running:
-                break
-            for task in (await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED))[0]:
-                state.end(running.pop(task), task.result, task.exception())
-    finally:
-        for task in running:
-            task.cancel()
-        await asyncio.gather(*running, return_exceptions=True)
+    with voting(rule):
+        try:
+            while state.more():
+                for number in state.begin(len(running)):
+                    running[asyncio.ensure_future(ask(number))] = number
+                if not running:
+                    break
+                for task in (await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED))[0]:
+                    state.end(running.pop(task), task.result, task.exception())
+        finally:
+            for task in running:
+                task.cancel()
+            await asyncio.gather(*running, return_exceptions=True)
     return state.result(cancelled=len(running))
 
 
-class _Polling(Generic[T]):
+class Polling(Generic[T]):
     """Which samples are to be begun, and what those that have ended say in their order."""
 
     def __init__(
@@ -200,18 +211,16 @@ class _Polling(Generic[T]):
         drawn = tuple(one for one in self._samples if one is not None)
         if self._errors and not drawn:
             raise self._errors[0]
-        answer = self._rule.vote()
-        votes = tuple(sample.answer for sample in self._rule.taken)
-        whole = zip(self._samples, votes, self._rule.complete(), strict=True)
-        gave = (one for one, vote, ended in whole if ended and vote == answer and one is not None)
+        taken, winner = self._rule.taken, self._rule.winner()
         return Poll(
-            answer,
-            None if answer == "" else next(gave, None),
+            self._rule.vote(),
+            None if winner is None else self._samples[winner],
             drawn,
-            votes,
+            tuple(sample.answer for sample in taken),
             cancelled + len(self._ended),
             len(self._errors),
             self._rule.more(),
+            tuple(sample.worth for sample in taken),
         )
 
 

@@ -7,9 +7,13 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, fields
+from functools import partial
 from typing import Any
 
 from stopping_core.costs import CostRegime
+from stopping_core.hybrids.vote_certificate import SampleCertificate
+from stopping_core.hybrids.voting import Vote, current_vote
+from stopping_core.protocols import Hook
 from stopping_core.results import Completion
 from stopping_core.stopping import AdaptiveStopping
 from stopping_core.types import Request, Usage
@@ -57,7 +61,7 @@ class Purse:
     request, and :meth:`settings` gives it limits that keep to what is left.
 
     Risks add up: a chance of at most ``r`` in each of ``k`` requests is one of at most ``k r`` in
-    any of them. Where a certificate covers samples and vote as a whole, its level is booked once.
+    any of them. That of a certified vote is of all of its samples, and is booked once.
 
     One object serves all threads of the question.
 
@@ -103,13 +107,13 @@ class Purse:
         self._clock = clock
         self._start = clock()
         self._lock = threading.Lock()
+        self._votes: list[Vote] = []  # whose risk is booked
         self._tokens = self._requests = 0
         self._cost = self._risk = 0.0
 
     def __call__(self, request: Request, completion: Completion, /) -> None:
         """Book a request: a :class:`~stopping_core.protocols.Hook`."""
-        cut = completion.mode == "active" and completion.risk is not None
-        self.book(completion.usage, risk=completion.risk or 0.0 if cut else 0.0)
+        self.book(completion.usage, risk=_risk(completion))
 
     def book(self, usage: Usage, risk: float = 0.0) -> None:
         """Book what a request has cost.
@@ -151,7 +155,8 @@ class Purse:
     def settings(self, stopping: AdaptiveStopping) -> AdaptiveStopping:
         """Return settings for the next request, within what is left, that book it here.
 
-        Where its certified level is more than the risk that is left, it is not cut.
+        Where its certified level is more than the risk that is left, it is not cut. A sample of a
+        certified vote is of one risk with those before it; what its rule does is left to the rule.
 
         Raises:
             ValueError: Nothing is left.
@@ -165,7 +170,23 @@ class Purse:
         if self.limits.seconds is not None:
             left = self.limits.seconds - spent.seconds
             changes["max_seconds"] = min(left, stopping.max_seconds or left)
-        if self.limits.risk is not None and (stopping.risk or 0.0) > self.limits.risk - spent.risk:
+        vote = current_vote() if isinstance(stopping.certificate, SampleCertificate) else None
+        risk = 0.0 if vote in self._votes else stopping.risk or 0.0
+        if self.limits.risk is not None and risk > self.limits.risk - spent.risk:
             changes["mode"] = "shadow" if stopping.mode == "active" else stopping.mode
-        hooks = (*(one for one in stopping.hooks if one is not self), self)
+        book: Hook = self if vote is None else partial(self._book_sample, vote)
+        hooks = (*(one for one in stopping.hooks if one is not self), book)
         return stopping.replace(hooks=hooks, **changes)
+
+    def _book_sample(self, vote: Vote, request: Request, completion: Completion, /) -> None:
+        """Book a sample of a certified vote, and with the first the risk of the vote."""
+        with self._lock:
+            known = vote in self._votes
+            if not known:
+                self._votes.append(vote)
+        self.book(completion.usage, risk=0.0 if known else _risk(completion))
+
+
+def _risk(completion: Completion) -> float:
+    """The certified level at which a request could be cut, 0 for none."""
+    return completion.risk or 0.0 if completion.mode == "active" else 0.0

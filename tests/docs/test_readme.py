@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from langchain_core.messages import AIMessage
 
 from stopping_core import AdaptiveStopping
 from stopping_core.feedback import OutcomeStore, OutcomeWriter
@@ -38,7 +39,7 @@ def test_what_it_shows_without_output_runs(tmp_path: Path, monkeypatch: pytest.M
     """Settings and traces as they stand; what is left open is tried by the certificates' tests."""
     found = re.findall(r"```python\n(.*?)```\n\n(```)?", README, re.DOTALL)
     blocks = [code for code, output in found if not output]
-    settings, traces, certified, steered, kept = (
+    settings, traces, certified, steered, kept, best = (
         compile(code, "README.md", "exec") for code in blocks
     )
     shutil.copy(ROOT / "tests" / "data" / "trace.parquet", tmp_path / "runs.parquet")
@@ -65,6 +66,10 @@ def test_what_it_shows_without_output_runs(tmp_path: Path, monkeypatch: pytest.M
     settled = names["stopping"]
     assert isinstance(settled, AdaptiveStopping)
     assert "shadow" == settled.mode
+    exec(best, names)
+    answer = names["answer"]
+    assert isinstance(answer, AIMessage)
+    assert ("It is 4.", 2) == (answer.content, answer.response_metadata["vote"]["samples"])
 
 
 def test_the_files_and_commands_it_names_exist() -> None:

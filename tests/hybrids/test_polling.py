@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import threading
 import time
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import pytest
 
 from stopping_core.costs import LOCAL
-from stopping_core.hybrids import Decided, DecidedVote, Poll, Purse, apoll, poll
+from stopping_core.hybrids import BestOf, Decided, DecidedVote, Poll, Purse, apoll, poll
 from stopping_core.policies.baselines import AdaptiveConsistency, Esc, Sample, VoteOfN, draw
 from stopping_core.types import Usage
 
@@ -123,6 +124,54 @@ def test_one_that_fails_does_not_vote(asynchronous: bool) -> None:
     none: list[Any] = [ConnectionError("reset")] * 4
     with pytest.raises(ConnectionError, match="reset"):
         go(Model(none), VoteOfN(4), asynchronous=asynchronous)
+
+
+SCORES = {"a": 0.25, "b": 0.75, "c": 1.0, "d": math.nan}
+
+
+def judged(answer: str) -> Sample:
+    return Sample(answer, 10, score=SCORES[answer])
+
+
+def best(model: Model, rule: BestOf, *, asynchronous: bool, **changes: Any) -> Poll[str]:
+    if asynchronous:
+        return asyncio.run(apoll(rule, model.aask, judged, **changes))
+    return poll(rule, model.ask, judged, **changes)
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+@pytest.mark.parametrize("ahead", [0, 3])
+@pytest.mark.parametrize("rule", [BestOf(8), BestOf(8, enough=1.0), BestOf(8, price=0.1)], ids=repr)
+def test_the_best_is_that_of_the_recorded_samples(
+    rule: BestOf, ahead: int, asynchronous: bool
+) -> None:
+    """However they end; its scores stand beside the answers."""
+    said = ["a", "a", "b", "d", "c", "a", "c", "a"]
+    made = best(Model(said), rule, asynchronous=asynchronous, ahead=ahead)
+    wanted = draw(rule, [judged(answer) for answer in said])
+    assert (wanted.answer, wanted.samples) == (made.winner, len(made.votes))
+    scores = [None if answer == "d" else SCORES[answer] for answer in said[: wanted.samples]]
+    assert (scores, list(made.votes)) == (made.report["scores"], made.report["votes"])
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+def test_one_that_fails_is_not_the_best(asynchronous: bool) -> None:
+    """It has no score; without any there is nothing to tell."""
+    made = best(Model([OSError("reset"), "d", "b", "a"]), BestOf(4), asynchronous=asynchronous)
+    assert ("b", 1, [None, None, 0.75, 0.25]) == (made.winner, made.failed, made.report["scores"])
+    none = best(Model(["d"] * 4), BestOf(4), asynchronous=asynchronous)
+    assert ("", None, False) == (none.answer, none.winner, "scores" in none.report)
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+def test_what_runs_when_one_is_good_enough_is_cancelled(asynchronous: bool) -> None:
+    """Not waited for to its end."""
+    model = Model(["a", "c", *["a"] * 14], seconds=0.05)
+    rule = BestOf(16, enough=1.0)
+    made = best(model, rule, asynchronous=asynchronous, at_once=16, ahead=14)
+    assert ("c", 2, False) == (made.winner, len(made.votes), made.short)
+    assert made.cancelled
+    assert set(model.begun) == {*model.ended, *model.cancelled}
 
 
 @pytest.mark.parametrize("asynchronous", [False, True])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import threading
+import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -17,7 +18,7 @@ from pydantic import SecretStr
 
 from langchain_stopping import AdaptiveChatModel, AdaptiveVote
 from stopping_core import AdaptiveStopping
-from stopping_core.hybrids import DecidedVote, Purse
+from stopping_core.hybrids import BestOf, DecidedVote, Purse, Scorer
 from stopping_core.policies import Threshold
 from stopping_core.policies.baselines import VoteOfN
 from stopping_core.signals import Sentences
@@ -97,7 +98,7 @@ def test_samples_are_hung_up_on_when_it_is_decided(asynchronous: bool) -> None:
     scripts.append(Script(["so "] * 4000))  # both others have come when the first of them ends
     with CountingServer(scripts, delay=0.01) as server:
         vote = AdaptiveVote(inner(server), DecidedVote(0.9, 16), at_once=2, ahead=1)
-        made = ask(vote, asynchronous)
+        made = ask(vote, asynchronous, config={"callbacks": [InOrder(server)]})
         server.wait()
         assert server.sent < 4000  # as many as the third would have had
         assert [False, False, True] == sorted(call.disconnected for call in server.calls)
@@ -125,6 +126,105 @@ def test_each_sample_is_stopped_as_well(asynchronous: bool) -> None:
     assert made.usage_metadata is not None
     (used,) = purses
     assert (4, made.usage_metadata["output_tokens"]) == (used.spent.requests, used.spent.tokens)
+
+
+def is_four(text: str) -> float:
+    """A verifier."""
+    return float("4" in text)
+
+
+async def ais_four(text: str) -> float:
+    await asyncio.sleep(0)
+    return is_four(text)
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+def test_the_best_of_some_samples(asynchronous: bool) -> None:
+    """Its message, with what all of them took; the shortest has the highest score."""
+    asked: list[str] = []
+
+    def scorer(text: str) -> float:
+        asked.append(text)
+        return 1 / len(text)
+
+    with CountingServer(serves(*SAID), delay=0) as server:
+        vote = AdaptiveVote(inner(server), BestOf(4), at_once=1, scorer=scorer)
+        made = ask(vote, asynchronous)
+        assert 4 == len(server.calls)
+    assert (SAID[1], SAID) == (made.content, asked)
+    told = made.response_metadata["vote"]
+    assert ([1 / len(text) for text in SAID], 0) == (told["scores"], told["unscored"])
+    assert made.usage_metadata is not None
+    assert sum(TOKENS) == made.usage_metadata["output_tokens"]
+
+
+class InOrder(BaseCallbackHandler):
+    """Holds a sample back until those before it have come to the server."""
+
+    def __init__(self, server: CountingServer) -> None:
+        self.server = server
+
+    def on_chat_model_start(self, serialized: Any, messages: Any, **kwargs: Any) -> None:
+        (number,) = (int(tag.removeprefix("sample:")) for tag in kwargs["tags"])
+        while len(self.server.calls) < number:
+            time.sleep(0.005)
+
+
+@pytest.mark.parametrize(
+    ("asynchronous", "scorer"), [(False, is_four), (True, is_four), (True, ais_four)]
+)
+def test_samples_are_hung_up_on_when_one_is_good_enough(asynchronous: bool, scorer: Scorer) -> None:
+    """The third begins when the first has ended; when the second has, nobody waits for it."""
+    scripts = [
+        Script([*["Well, "] * count, *words(f"The answer is {said}.")])
+        for count, said in ((10, 5), (200, 4))
+    ]
+    scripts.append(Script(["so "] * 4000))
+    with CountingServer(scripts, delay=0.01) as server:
+        rule = BestOf(16, enough=1.0)
+        vote = AdaptiveVote(inner(server), rule, at_once=2, ahead=1, scorer=scorer)
+        made = ask(vote, asynchronous, config={"callbacks": [InOrder(server)]})
+        server.wait()
+        assert server.sent < 4000  # as many as the third would have had
+        assert [False, False, True] == [call.disconnected for call in server.calls]
+        assert 0 == server.still_open()
+    told = made.response_metadata["vote"]
+    assert (["5", "4"], [0.0, 1.0], "4") == (told["votes"], told["scores"], told["answer"])
+    assert (2, 1, True) == (told["samples"], told["cancelled"], told["cancelled_chunks"] > 0)
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+def test_only_whole_samples_are_scored(asynchronous: bool) -> None:
+    """Neither one that ran into its limit nor a blank one; a scorer that fails loses its sample."""
+    asked: list[str] = []
+
+    def scorer(text: str) -> float:
+        asked.append(text)
+        return {"It is 4.": 0.5}[text]
+
+    scripts = [Script(words("It is 9. Or"), finish_reason="length"), Script([" "])]
+    scripts += [Script(words(text)) for text in ("It is 5.", "It is 4.")]
+    with CountingServer(scripts, delay=0) as server:
+        vote = AdaptiveVote(inner(server), BestOf(4), at_once=1, scorer=scorer)
+        made = ask(vote, asynchronous)
+        scripts[2:] = [Script(words("It is 4!"))]
+        with pytest.raises(KeyError, match="It is 4!"):
+            ask(vote, asynchronous)
+    assert ["It is 5.", "It is 4.", *["It is 4!"] * 4] == asked
+    assert "It is 4." == made.content
+    told = made.response_metadata["vote"]
+    assert ([None, None, None, 0.5], 3) == (told["scores"], told["unscored"])
+
+
+def test_a_scorer_that_cannot_be_used_is_refused() -> None:
+    """None where the rule wants one, when it is made; one to await, before anything is asked."""
+    with CountingServer(serves(*SAID), delay=0) as server:
+        with pytest.raises(ValueError, match=r"scorer must be given for BestOf\("):
+            AdaptiveVote(inner(server), BestOf())
+        vote = AdaptiveVote(inner(server), BestOf(), scorer=ais_four)
+        with pytest.raises(TypeError, match="scorer must not be a coroutine function"):
+            vote.invoke("What?")
+        assert not server.calls
 
 
 @pytest.mark.parametrize("asynchronous", [False, True])

@@ -13,7 +13,7 @@ from llama_index.llms.openai_like import OpenAILike
 
 from llama_index.llms.stopping import adaptive_llm, avote, vote
 from stopping_core import AdaptiveStopping
-from stopping_core.hybrids import DecidedVote, Purse
+from stopping_core.hybrids import BestOf, DecidedVote, Purse, Scorer
 from stopping_core.policies import Threshold
 from stopping_core.policies.baselines import VoteOfN
 from stopping_core.signals import Sentences
@@ -70,7 +70,7 @@ def test_the_answer_that_most_samples_give(asynchronous: bool) -> None:
 def test_samples_are_hung_up_on_when_it_is_decided(asynchronous: bool) -> None:
     """The third begins when the first has ended; when the second has, nobody waits for it."""
     said = words("The answer is 4.")
-    scripts = [Script([*["Well, "] * count, *said]) for count in (80, 140)]
+    scripts = [Script([*["Well, "] * count, *said]) for count in (150, 300)]
     scripts.append(Script(["so "] * 4000))  # both others have come when the first of them ends
     with CountingServer(scripts, delay=0.01) as server:
         made = ask(inner(server), DecidedVote(0.9, 16), asynchronous, at_once=2, ahead=1)
@@ -95,3 +95,76 @@ def test_each_sample_is_stopped_as_well_within_one_budget(asynchronous: bool) ->
     told = made.additional_kwargs["vote"]
     assert not told["decided"]
     assert (told["samples"], True) == (purse.spent.requests, purse.empty)
+
+
+def is_four(text: str) -> float:
+    """A verifier."""
+    return float("4" in text)
+
+
+async def ais_four(text: str) -> float:
+    await asyncio.sleep(0)
+    return is_four(text)
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+def test_the_best_of_some_samples(asynchronous: bool) -> None:
+    """The shortest has the highest score."""
+    asked: list[str] = []
+
+    def scorer(text: str) -> float:
+        asked.append(text)
+        return 1 / len(text)
+
+    with CountingServer([Script(words(text)) for text in SAID], delay=0) as server:
+        made = ask(inner(server), BestOf(4), asynchronous, at_once=1, scorer=scorer)
+        assert 4 == len(server.calls)
+    assert (SAID[1], SAID) == (made.message.content, asked)
+    told = made.additional_kwargs["vote"]
+    assert ([1 / len(text) for text in SAID], 0) == (told["scores"], told["unscored"])
+
+
+@pytest.mark.parametrize(
+    ("asynchronous", "scorer"), [(False, is_four), (True, is_four), (True, ais_four)]
+)
+def test_none_is_drawn_when_one_is_good_enough(asynchronous: bool, scorer: Scorer) -> None:
+    """The third says so."""
+    scripts = [Script(words(text)) for text in ("It is 5.", "It is 6.", "It is 4.", "It is 4!")]
+    with CountingServer(scripts, delay=0) as server:
+        made = ask(inner(server), BestOf(16, enough=1.0), asynchronous, scorer=scorer)
+        assert 3 == len(server.calls)
+    assert "It is 4." == made.message.content
+    told = made.additional_kwargs["vote"]
+    assert ([0.0, 0.0, 1.0], True) == (told["scores"], told["decided"])
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+def test_a_scorer_that_fails_loses_its_sample(asynchronous: bool) -> None:
+    """And no other; its error is raised where none is left. A blank one is not scored."""
+    asked: list[str] = []
+
+    def scorer(text: str) -> float:
+        asked.append(text)
+        return {"It is 4.": 0.5}[text]
+
+    scripts = [Script([" "]), *(Script(words(text)) for text in ("It is 5.", "It is 4."))]
+    with CountingServer(scripts, delay=0) as server:
+        made = ask(inner(server), BestOf(3), asynchronous, at_once=1, scorer=scorer)
+        scripts[1:] = [Script(words("It is 4!"))]
+        with pytest.raises(KeyError, match="It is 4!"):
+            ask(inner(server), BestOf(3), asynchronous, at_once=1, scorer=scorer)
+    assert ["It is 5.", "It is 4.", *["It is 4!"] * 3] == asked
+    assert "It is 4." == made.message.content
+    told = made.additional_kwargs["vote"]
+    assert ([None, None, 0.5], 2) == (told["scores"], told["unscored"])
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+def test_a_scorer_that_cannot_be_used_is_refused(asynchronous: bool) -> None:
+    """Before anything is asked: none where the rule wants one, or one to await."""
+    with CountingServer([Script(words(SAID[0]))], delay=0) as server:
+        with pytest.raises(ValueError, match=r"scorer must be given for BestOf\("):
+            ask(inner(server), BestOf(), asynchronous)
+        with pytest.raises(TypeError, match="scorer must not be a coroutine function"):
+            ask(inner(server), BestOf(), False, scorer=ais_four)
+        assert not server.calls

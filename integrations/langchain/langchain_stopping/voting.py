@@ -1,4 +1,4 @@
-"""A vote over several samples of any chat model, which ends when it is decided."""
+"""A vote over several samples of any chat model, or the best of them; it ends when decided."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable
 from contextlib import aclosing, closing
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
 from langchain_core.callbacks import AsyncCallbackManagerForChainRun, CallbackManagerForChainRun
 from langchain_core.language_models import BaseChatModel, LanguageModelInput
@@ -18,36 +18,57 @@ from langchain_stopping.chat_model import AdaptiveChatModel
 from langchain_stopping.messages import answer_text
 from stopping_core import Usage
 from stopping_core.completeness import is_truncated
-from stopping_core.hybrids import Decided, Poll, Purse, apoll, poll
+from stopping_core.hybrids import (
+    Decided,
+    Poll,
+    Purse,
+    Scored,
+    Scorer,
+    Scoring,
+    apoll,
+    check_scorer,
+    poll,
+)
 from stopping_core.policies.baselines import Sample, SampleRule, vote_key
 
 
 class AdaptiveVote(Runnable[LanguageModelInput, AIMessage]):
-    """Asks a chat model several times, and takes the answer that most samples give.
+    """Asks a chat model several times, and takes the answer that most samples give, or the best.
 
     It draws as many samples as its rule wants, several at a time, and hangs up on those that are
     under way when the vote is decided. The model has to sample (a temperature above 0). Where it is
     an ``AdaptiveChatModel``, each sample is stopped and checked as its settings say; one that is
     not complete gives no answer.
 
-    What comes back is the message of the first sample that gave the answer. Its
-    ``response_metadata["vote"]`` says how the vote went, and its ``usage_metadata`` is the sum over
-    all samples, as far as the provider told it; samples that were hung up on are counted in
-    ``["vote"]["cancelled_chunks"]``, a token each with most providers.
+    What comes back is the message of the first sample that gave the answer, with ``BestOf`` that of
+    the one with the highest score. Its ``response_metadata["vote"]`` says how the vote went, and
+    its ``usage_metadata`` is the sum over all samples, as far as the provider told it; samples that
+    were hung up on are counted in ``["vote"]["cancelled_chunks"]``, a token each with most
+    providers.
 
     Args:
         model: Any chat model.
-        rule: When the vote is decided, such as ``DecidedVote(0.95, most=16)``.
+        rule: When the vote is decided, such as ``DecidedVote(0.95, most=16)``, or with a scorer
+            ``BestOf(most=16, enough=1.0)``.
         at_once: Samples under way at most, >= 1.
         ahead: How many more may be begun than are surely wanted, >= 0: a shorter wait, for tokens.
         key: What votes compare of an answer. By default the answer that it states last, else its
-            first sentence; numbers as numbers.
+            first sentence; numbers as numbers. For the best of texts that state none, such as
+            code: ``str.strip``.
         purse: Makes the budget of one question; an ``AdaptiveChatModel`` is also held to what is
-            left of it.
+            left of it. What a scorer costs is not booked.
+        scorer: Is asked for the text of each complete sample that is not blank, in the thread or
+            task that drew it; higher is better. The async path awaits a coroutine function and runs
+            others in threads. ``["vote"]["unscored"]`` counts samples without a finite score.
+
+    Raises:
+        ValueError: The rule goes by scores, and there is no scorer.
 
     Raises (calls):
         ValueError: ``at_once`` or ``ahead`` is out of its interval.
-        Exception: That of the first sample, where none could be drawn.
+        TypeError: ``scorer`` is a coroutine function, in the sync path.
+        Exception: That of the first sample, where none could be drawn; the first of the scorer,
+            where it left no sample with a score.
 
     Examples:
         >>> from langchain_core.language_models import FakeListChatModel
@@ -67,10 +88,12 @@ class AdaptiveVote(Runnable[LanguageModelInput, AIMessage]):
         ahead: int = 0,
         key: Callable[[str], Any] = vote_key,
         purse: Callable[[], Purse] | None = None,
+        scorer: Scorer | None = None,
     ) -> None:
+        check_scorer(rule, scorer)
         self.model, self.rule = model, rule
         self.at_once, self.ahead = at_once, ahead
-        self.key, self.purse = key, purse
+        self.key, self.purse, self.scorer = key, purse, scorer
 
     def invoke(
         self, input: LanguageModelInput, config: RunnableConfig | None = None, **kwargs: Any
@@ -91,9 +114,10 @@ class AdaptiveVote(Runnable[LanguageModelInput, AIMessage]):
         config: RunnableConfig,
         **kwargs: Any,
     ) -> AIMessage:
-        drawing = _Drawing(self, purse=None if self.purse is None else self.purse())
+        check_scorer(self.rule, self.scorer, awaits=False)
+        drawing = _Drawing.of(self)
 
-        def ask(number: int, decided: threading.Event) -> AIMessage:
+        def ask(number: int, decided: threading.Event) -> Scored[AIMessage]:
             own = patch_config(config, callbacks=run_manager.get_child(f"sample:{number}"))
             sample = drawing.begin(number)
             chunks = drawing.model().stream(input, own, **kwargs)
@@ -102,7 +126,12 @@ class AdaptiveVote(Runnable[LanguageModelInput, AIMessage]):
                     sample.take(chunk)
                     if decided.is_set():
                         raise Decided
-            return sample.message
+            message = sample.message
+            scored = Scored(message, drawing.scoring.score(_complete_text(message)))
+            if decided.is_set():
+                raise Decided
+            sample.done = True
+            return scored
 
         made = poll(self.rule, ask, drawing.read, **drawing.settings)
         return drawing.told(made)
@@ -114,16 +143,19 @@ class AdaptiveVote(Runnable[LanguageModelInput, AIMessage]):
         config: RunnableConfig,
         **kwargs: Any,
     ) -> AIMessage:
-        drawing = _Drawing(self, purse=None if self.purse is None else self.purse())
+        drawing = _Drawing.of(self)
 
-        async def ask(number: int) -> AIMessage:
+        async def ask(number: int) -> Scored[AIMessage]:
             own = patch_config(config, callbacks=run_manager.get_child(f"sample:{number}"))
             sample = drawing.begin(number)
             chunks = drawing.model().astream(input, own, **kwargs)
             async with aclosing(chunks):  # type: ignore[type-var]  # likewise
                 async for chunk in chunks:
                     sample.take(chunk)
-            return sample.message
+            message = sample.message
+            scored = Scored(message, await drawing.scoring.ascore(_complete_text(message)))
+            sample.done = True
+            return scored
 
         made = await apoll(self.rule, ask, drawing.read, **drawing.settings)
         return drawing.told(made)
@@ -143,7 +175,6 @@ class _Sample:
 
     @property
     def message(self) -> AIMessage:
-        self.done = True
         whole = self.whole or AIMessageChunk(content="")
         return AIMessage(**{name: getattr(whole, name) for name in _KEPT}, content=whole.content)
 
@@ -157,7 +188,12 @@ class _Drawing:
 
     vote: AdaptiveVote
     purse: Purse | None
+    scoring: Scoring
     samples: dict[int, _Sample] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, vote: AdaptiveVote) -> Self:
+        return cls(vote, None if vote.purse is None else vote.purse(), Scoring(vote.scorer))
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -173,27 +209,35 @@ class _Drawing:
             return model
         return model.model_copy(update={"stopping": self.purse.settings(model.stopping)})
 
-    def read(self, message: AIMessage) -> Sample:
+    def read(self, scored: Scored[AIMessage]) -> Sample:
         """What a message is to the vote; a plain model's is booked here."""
+        message = scored.value
         used = message.usage_metadata
         tokens = 0 if used is None else used["output_tokens"]
         prompt = 0 if used is None else used["input_tokens"]
         if self.purse is not None and not isinstance(self.vote.model, AdaptiveChatModel):
             self.purse.book(Usage(prompt=prompt, generated=tokens, estimated=used is None))
-        report = message.response_metadata.get("stopping")
-        text = answer_text(message)
-        broken = is_truncated(message.response_metadata.get("finish_reason"))
-        complete = not broken if report is None else bool(report["complete"])
-        answer = self.vote.key(text) if complete and text.strip() else ""
-        return Sample(answer, tokens, prompt)
+        text = _complete_text(message)
+        return Sample(
+            self.vote.key(text) if text.strip() else "", tokens, prompt, None, scored.score
+        )
 
-    def told(self, made: Poll[AIMessage]) -> AIMessage:
+    def told(self, made: Poll[Scored[AIMessage]]) -> AIMessage:
         """The winner's message, with how the vote went and what it all took."""
-        winner = made.winner or next(iter(made.samples), AIMessage(""))
+        report = self.scoring.report(made)
+        winner = (made.winner or next(iter(made.samples), Scored(AIMessage("")))).value
         usage = None
-        for message in made.samples:
-            usage = add_usage(usage, message.usage_metadata) if message.usage_metadata else usage
+        for used in (one.value.usage_metadata for one in made.samples):
+            usage = add_usage(usage, used) if used else usage
         unheard = [one.chunks for one in self.samples.values() if not one.done]
-        vote = {**made.report, "cancelled_chunks": sum(unheard)}
+        vote = {**report, "cancelled_chunks": sum(unheard)}
         metadata = {**winner.response_metadata, "vote": vote}
         return winner.model_copy(update={"response_metadata": metadata, "usage_metadata": usage})
+
+
+def _complete_text(message: AIMessage) -> str:
+    """The text of a message; ``""`` where it is not complete."""
+    report = message.response_metadata.get("stopping")
+    broken = is_truncated(message.response_metadata.get("finish_reason"))
+    complete = not broken if report is None else bool(report["complete"])
+    return answer_text(message) if complete else ""

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import copy
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Self
 
 from stopping_core.final_answers import last_answer
+from stopping_core.metrics import first_sentence
 from stopping_core.policies.baselines.baseline import Tier
 from stopping_core.policies.baselines.group_confidence import Floats, token_confidences
 from stopping_core.policies.baselines.probed_answers import Key, answer_key
@@ -28,12 +30,19 @@ class Sample:
         prompt_tokens: Input tokens.
         confidences: Of each token minus the mean logprob of the most likely ones, nats: high where
             one stands out. NaN where a token has none; None where they were not recorded.  # (n,)
+        score: What a scorer says of it, higher is better; None where none was asked.
     """
 
     answer: Key
     tokens: int
     prompt_tokens: int = 0
     confidences: Floats | None = None
+    score: float | None = None
+
+    @property
+    def worth(self) -> float | None:
+        """Its score; None where there is none, or none that is finite."""
+        return None if self.score is None or not math.isfinite(self.score) else self.score
 
     @classmethod
     def of(cls, run: Run, tags: tuple[str, str] | None = None) -> Self:
@@ -59,8 +68,7 @@ class Drawn:
 
     Args:
         answer: The answer that won the vote; ``""`` where no sample gave one.
-        winner: Place of the first complete sample that gave it, whose text may stand for it; None
-            where there is none.
+        winner: Place of the sample whose text may stand for it; None where there is none.
         samples: Samples drawn.
         short: True where the rule wanted more samples than there were.
         usage: What they cost. Each request after the first reads the prompt again; samples that
@@ -83,9 +91,11 @@ class SampleRule(ABC):
     Attributes:
         taken: The samples so far.
         most: How many it may draw.
+        scored: Whether it goes by what a scorer says of each sample.
     """
 
     tier: ClassVar[Tier] = "samples"
+    scored: ClassVar[bool] = False
     most: int
 
     def __init__(self) -> None:
@@ -113,6 +123,18 @@ class SampleRule(ABC):
         totals = tally((sample.answer, 1.0) for sample in self.taken)
         return max(totals, key=totals.__getitem__, default="")
 
+    def winner(self) -> int | None:
+        """Return the place of the sample whose text stands for the answer; None for no answer.
+
+        It is the first complete one that gave it.
+        """
+        answer = self.vote()
+        if answer == "":
+            return None
+        whole = enumerate(zip(self.taken, self.complete(), strict=True))
+        gave = (place for place, (one, ended) in whole if ended and one.answer == answer)
+        return next(gave, None)
+
     def needs(self) -> frozenset[Need]:
         """Return what it needs beyond the text."""
         return frozenset({"samples"})
@@ -128,13 +150,11 @@ def draw(rule: SampleRule, samples: Sequence[Sample]) -> Drawn:
             asked += rule.batch()
             requests += 1
         generated.append(rule.take(samples[len(generated)]))
-    drawn, answer = len(generated), rule.vote()
-    whole = zip(samples[:drawn], rule.complete(), strict=True)
-    gave = [number for number, (one, ended) in enumerate(whole) if ended and one.answer == answer]
+    drawn = len(generated)
     prompt = samples[0].prompt_tokens if drawn else 0
     return Drawn(
-        answer,
-        None if answer == "" else next(iter(gave), None),
+        rule.vote(),
+        rule.winner(),
         drawn,
         rule.more(),
         Usage(
@@ -163,7 +183,11 @@ def vote_key(text: str) -> Key:
     first sentence; numbers as numbers, all else after SQuAD's normalisation.
 
     Examples:
-        >>> vote_key("5 + 5 is 10.\nThe answer is 10.") == vote_key("10.0")
+        >>> vote_key("5 + 5 is 10.\nThe answer is 10. So ten.") == vote_key("10.0")
         True
     """
-    return answer_key(last_answer(text.rstrip()) or text)
+    stated = last_answer(text.rstrip())
+    if stated is None:
+        return answer_key(text)
+    alone = first_sentence(f"The answer is {stated}")  # without what else stands on its line
+    return answer_key(last_answer(alone) or stated)

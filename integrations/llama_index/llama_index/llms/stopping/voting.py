@@ -1,4 +1,4 @@
-"""A vote over several samples of any LLM, which ends when it is decided."""
+"""A vote over several samples of any LLM, or the best of them; it ends when decided."""
 
 from __future__ import annotations
 
@@ -12,7 +12,17 @@ from llama_index.core.llms.llm import LLM
 
 from llama_index.llms.stopping.function_calling import adaptive_llm
 from llama_index.llms.stopping.llm import AdaptiveLLM
-from stopping_core.hybrids import Decided, Poll, Purse, apoll, poll
+from stopping_core.hybrids import (
+    Decided,
+    Poll,
+    Purse,
+    Scored,
+    Scorer,
+    Scoring,
+    apoll,
+    check_scorer,
+    poll,
+)
 from stopping_core.policies.baselines import Sample, SampleRule, vote_key
 from stopping_core.stopping import AdaptiveStopping
 
@@ -26,9 +36,10 @@ def vote(
     ahead: int = 0,
     key: Callable[[str], Any] = vote_key,
     purse: Purse | None = None,
+    scorer: Scorer | None = None,
     **kwargs: Any,
 ) -> ChatResponse:
-    """Ask an LLM several times, and take the answer that most samples give.
+    """Ask an LLM several times, and take the answer that most samples give, or the best.
 
     As many samples are drawn as the rule wants, several at a time, and those that are under way
     when the vote is decided are hung up on. The LLM has to sample (a temperature above 0). Where it
@@ -38,35 +49,45 @@ def vote(
     Args:
         llm: Any LLM.
         messages: The chat.
-        rule: When the vote is decided, such as ``DecidedVote(0.95, most=16)``.
+        rule: When the vote is decided, such as ``DecidedVote(0.95, most=16)``, or with a scorer
+            ``BestOf(most=16, enough=1.0)``.
         at_once: Samples under way at most, >= 1.
         ahead: How many more may be begun than are surely wanted, >= 0: a shorter wait, for tokens.
         key: What votes compare of an answer. By default the answer that it states last, else its
-            first sentence; numbers as numbers.
-        purse: The budget of the question.
+            first sentence; numbers as numbers. For the best of texts that state none, such as
+            code: ``str.strip``.
+        purse: The budget of the question; what a scorer costs is not booked.
+        scorer: Is asked for the text of each complete sample that is not blank, in the thread that
+            drew it; higher is better. ``["vote"]["unscored"]`` counts samples without a finite
+            score.
         kwargs: For each call.
 
     Returns:
-        The response of the first sample that gave the answer; its ``additional_kwargs["vote"]``
-        says how the vote went.
+        The response of the first sample that gave the answer, with ``BestOf`` that of the one with
+        the highest score; its ``additional_kwargs["vote"]`` says how the vote went.
 
     Raises:
-        ValueError: ``at_once`` or ``ahead`` is out of its interval.
-        Exception: That of the first sample, where none could be drawn.
+        ValueError: ``at_once`` or ``ahead`` is out of its interval, or the rule goes by scores and
+            there is no scorer.
+        TypeError: ``scorer`` is a coroutine function.
+        Exception: That of the first sample, where none could be drawn; the first of the scorer,
+            where it left no sample with a score.
     """
-    adaptive = _adaptive(llm)
+    check_scorer(rule, scorer, awaits=False)
+    adaptive, scoring = _adaptive(llm), Scoring(scorer)
 
-    def ask(number: int, decided: threading.Event) -> ChatResponse:
+    def ask(number: int, decided: threading.Event) -> Scored[ChatResponse]:
         last: ChatResponse | None = None
         with closing(_within(adaptive, purse).stream_chat(messages, **kwargs)) as stream:
             for response in stream:
                 last = response
                 if decided.is_set():
                     raise Decided
-        return last or _nothing()
+        response = last or _nothing()
+        return Scored(response, scoring.score(_complete_text(response)))
 
     made = poll(rule, ask, _reader(key), at_once=at_once, ahead=ahead, purse=purse)
-    return _told(made)
+    return _told(made, scoring)
 
 
 async def avote(
@@ -78,21 +99,27 @@ async def avote(
     ahead: int = 0,
     key: Callable[[str], Any] = vote_key,
     purse: Purse | None = None,
+    scorer: Scorer | None = None,
     **kwargs: Any,
 ) -> ChatResponse:
-    """Ask an LLM several times as :func:`vote` does, in tasks."""
-    adaptive = _adaptive(llm)
+    """Ask an LLM several times as :func:`vote` does, in tasks.
 
-    async def ask(number: int) -> ChatResponse:
+    A scorer that is a coroutine function is awaited, any other is run in a thread.
+    """
+    check_scorer(rule, scorer)
+    adaptive, scoring = _adaptive(llm), Scoring(scorer)
+
+    async def ask(number: int) -> Scored[ChatResponse]:
         last: ChatResponse | None = None
         stream = await _within(adaptive, purse).astream_chat(messages, **kwargs)
         async with aclosing(stream):
             async for response in stream:
                 last = response
-        return last or _nothing()
+        response = last or _nothing()
+        return Scored(response, await scoring.ascore(_complete_text(response)))
 
     made = await apoll(rule, ask, _reader(key), at_once=at_once, ahead=ahead, purse=purse)
-    return _told(made)
+    return _told(made, scoring)
 
 
 def _adaptive(llm: LLM) -> AdaptiveLLM:
@@ -108,23 +135,32 @@ def _within(llm: AdaptiveLLM, purse: Purse | None) -> AdaptiveLLM:
     return llm.model_copy(update={"stopping": purse.settings(llm.stopping)})
 
 
-def _reader(key: Callable[[str], Any]) -> Callable[[ChatResponse], Sample]:
-    def read(response: ChatResponse) -> Sample:
-        report = response.additional_kwargs.get("stopping") or {}
-        text = response.message.content or ""
-        complete = bool(report.get("complete", True))
-        tokens = (report.get("tokens") or {}).get("generated", 0)
-        return Sample(key(text) if complete and text.strip() else "", tokens)
+def _reader(key: Callable[[str], Any]) -> Callable[[Scored[ChatResponse]], Sample]:
+    def read(scored: Scored[ChatResponse]) -> Sample:
+        text = _complete_text(scored.value)
+        tokens = (_report(scored.value).get("tokens") or {}).get("generated", 0)
+        return Sample(key(text) if text.strip() else "", tokens, score=scored.score)
 
     return read
+
+
+def _complete_text(response: ChatResponse) -> str:
+    """The text of a response; ``""`` where it is not complete."""
+    complete = bool(_report(response).get("complete", True))
+    return (response.message.content or "") if complete else ""
+
+
+def _report(response: ChatResponse) -> dict[str, Any]:
+    return response.additional_kwargs.get("stopping") or {}
 
 
 def _nothing() -> ChatResponse:
     return ChatResponse(message=ChatMessage(role="assistant", content=""))
 
 
-def _told(made: Poll[ChatResponse]) -> ChatResponse:
+def _told(made: Poll[Scored[ChatResponse]], scoring: Scoring) -> ChatResponse:
     """The winner's response, with how the vote went."""
-    winner = made.winner or next(iter(made.samples), _nothing())
-    told = {**winner.additional_kwargs, "vote": made.report}
+    report = scoring.report(made)
+    winner = (made.winner or next(iter(made.samples), Scored(_nothing()))).value
+    told = {**winner.additional_kwargs, "vote": report}
     return winner.model_copy(update={"additional_kwargs": told})

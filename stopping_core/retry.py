@@ -246,7 +246,7 @@ def _ateller(
 def _abandon(session: Session, error: BaseException, now: float) -> None:
     session.abandon(error, now)
     if session.completion.attempts:
-        _tell(session, session.completion)
+        tell_hooks(session, session.completion)
 
 
 def _ended(session: Session, wire: _Wire, now: float) -> Emission:
@@ -268,7 +268,7 @@ def _settle(session: Session, wire: _Wire, state: RetryCallState) -> None:
 
 def _finished(session: Session) -> Completion:
     completion = session.completion
-    _tell(session, completion)
+    tell_hooks(session, completion)
     attempts = completion.attempts
     answered = any(attempt.finish_reason is not None for attempt in attempts)
     lenient = session.stopping.on_exhausted == "return"
@@ -280,16 +280,25 @@ def _finished(session: Session) -> Completion:
             f"{type(session.error).__name__}",
             completion,
         ) from session.error
-    if not completion.complete and not lenient:
+    check_complete(session, completion)
+    return completion
+
+
+def check_complete(session: Session, completion: Completion) -> None:
+    """Refuse an answer that is not complete, where the settings want that.
+
+    Raises:
+        BudgetExhausted: It is not, and ``on_exhausted`` is ``"raise"``.
+    """
+    if not completion.complete and session.stopping.on_exhausted == "raise":
         raise BudgetExhausted(
             f"no complete answer after {len(completion.attempts)} attempts and "
             f"{completion.usage.generated} tokens; completion.verdict says what it lacks",
             completion,
         )
-    return completion
 
 
-def _tell(session: Session, completion: Completion) -> None:
+def tell_hooks(session: Session, completion: Completion) -> None:
     """Call the hooks. An answer that was paid for is not lost to a hook that fails."""
     for hook in session.stopping.hooks:
         try:

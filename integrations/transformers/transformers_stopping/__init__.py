@@ -5,6 +5,7 @@ from transformers_stopping.beams import AdaptiveBeamSearch, BeamSearchResult
 from transformers_stopping.criteria import AdaptiveStoppingCriteria
 from transformers_stopping.generation import generate, stream
 from transformers_stopping.loading import load
+from transformers_stopping.voting import vote
 
 __all__ = [
     "AdaptiveBeamSearch",
@@ -14,4 +15,5 @@ __all__ = [
     "generate",
     "load",
     "stream",
+    "vote",
 ]

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 import torch
-from transformers import DynamicCache
+from torch.nn.functional import pad
+from transformers import DynamicCache, DynamicLayer
 
 from transformers_stopping.confidence import Confidence, confidence
 from transformers_stopping.detokenize import Detokenizer
@@ -90,6 +91,31 @@ class Batch:
         self.logits, self.mask = self.logits[chosen], self.mask[chosen]
         self.position = self.position[chosen]
 
+    def copy(self, places: Sequence[int], columns: slice = slice(None)) -> Batch:
+        """Copy rows, in this order; a row may be taken several times.
+
+        Args:
+            places: Of the rows.
+            columns: Of the cache; the scores only belong to them where the last is among them.
+        """
+        chosen = torch.tensor(places, device=self.mask.device)
+        cache = DynamicCache(config=self.model.config)
+        for layer, (keys, values, *_) in enumerate(self.cache):
+            rows = chosen.to(keys.device)
+            cache.update(keys[rows, :, columns], values[rows, :, columns], layer)
+        mask = self.mask[chosen, columns]
+        return Batch(self.model, self.logits[chosen], cache, mask, mask.sum(dim=1, keepdim=True))
+
+    def start(self, place: int, length: int) -> Batch:
+        """Copy the first tokens of a row, without their padding; more are to be read.
+
+        Args:
+            place: Of the row.
+            length: Tokens, in [1, those of the row].
+        """
+        begin = self.mask.shape[1] - int(self.position[place])
+        return self.copy([place], slice(begin, begin + length))
+
     def read(self, tokens: torch.Tensor) -> None:
         """Read more tokens in every row, as many in each.
 
@@ -127,6 +153,38 @@ def read(model: Any, prompts: Sequence[Sequence[int]]) -> Batch:
         past_key_values=cache,
     )
     return Batch(model, logits, cache, mask, mask.sum(dim=1, keepdim=True))
+
+
+def joined(batches: Sequence[Batch]) -> Batch:
+    """Put batches of one model together, padded on the left; the first is used up."""
+    first, *others = batches
+    if not others:
+        return first
+    sizes = [int(batch.position.max()) for batch in batches]
+    width = max(sizes)
+    cache = DynamicCache(config=first.model.config)
+    for layer, parts in enumerate(zip(*(batch.cache for batch in batches), strict=True)):
+        keys, values = (
+            torch.cat(
+                [
+                    pad(part[kind][:, :, -size:], (0, 0, width - size, 0))
+                    for part, size in zip(parts, sizes, strict=True)
+                ]
+            )
+            for kind in (0, 1)
+        )
+        cache.update(keys, values, layer)
+    masks = [
+        pad(batch.mask[:, -size:], (width - size, 0))
+        for batch, size in zip(batches, sizes, strict=True)
+    ]
+    return Batch(
+        first.model,
+        torch.cat([batch.logits for batch in batches]),
+        cache,
+        torch.cat(masks),
+        torch.cat([batch.position for batch in batches]),
+    )
 
 
 def decode(
@@ -174,8 +232,43 @@ def greedy(logits: torch.Tensor, rows: Sequence[int]) -> torch.Tensor:
     return logits.argmax(dim=-1)
 
 
+def pick(scores: torch.Tensor, points: Sequence[float]) -> torch.Tensor:
+    """Pick a token of each row by where a point falls in the probabilities, laid end to end.
+
+    Args:
+        scores: -inf where a token is ruled out.  # (rows, vocabulary)
+        points: In [0, 1), one a row.
+
+    Returns:
+        The tokens.  # (rows,)
+    """
+    exact = scores.cpu() if scores.device.type == "mps" else scores  # which has no doubles
+    ladder = torch.softmax(exact.double(), dim=-1).cumsum(dim=-1)  # (rows, vocabulary)
+    heights = torch.tensor(points, dtype=ladder.dtype, device=ladder.device)[:, None]
+    found = torch.searchsorted(ladder, heights * ladder[:, -1:], right=True)[:, 0]
+    return found.to(scores.device)
+
+
+def check_whole_attention(model: Any, purpose: str) -> None:
+    """Refuse a model of whose keys and values a part cannot be taken.
+
+    Args:
+        model: A decoder-only model.
+        purpose: For the error.
+
+    Raises:
+        ValueError: A layer attends to a part of the text only.
+    """
+    layers = DynamicCache(config=model.config).layers
+    if not all(type(layer) is DynamicLayer for layer in layers):
+        raise ValueError(
+            f"model must attend to the whole text in every layer to be {purpose}, "
+            f"{type(model).__name__} does not"
+        )
+
+
 def _scores(model: Any, **inputs: Any) -> torch.Tensor:
     """Read, and return the scores of the token after the last."""
     last = {"logits_to_keep": 1} if model._supports_logits_to_keep() else {}
     logits: torch.Tensor = model(**inputs, use_cache=True, **last).logits  # (rows, 1, vocabulary)
-    return logits[:, -1].float()
+    return logits[:, -1].to(inputs["input_ids"].device, torch.float32)

@@ -19,7 +19,7 @@ from transformers import (
 
 from stopping_core import AdaptiveStopping, Completion, Ledger, Request, Session, Step, Usage
 from stopping_core.auditing import check_prober
-from transformers_stopping.backend import sampling_of_config
+from transformers_stopping.calls import sampling_of_config
 from transformers_stopping.confidence import UNKNOWN, Confidence, confidence
 from transformers_stopping.detokenize import Detokenizer
 from transformers_stopping.fingerprints import known_fingerprint

@@ -13,6 +13,7 @@ from stopping_core import run as run_session
 from stopping_core import stream as stream_session
 from stopping_core.auditing import wants_steps
 from transformers_stopping.backend import TransformersBackend
+from transformers_stopping.calls import Calls
 from transformers_stopping.fingerprints import known_fingerprint
 from transformers_stopping.loading import model_name
 from transformers_stopping.prompts import Prompt
@@ -54,7 +55,7 @@ def generate(
         'The capital of France is Paris.'
     """
     backend = TransformersBackend(model, tokenizer, prompt, **kwargs)
-    known = _complete(request, model, tokenizer, backend, stopping)
+    known = known_request(request, backend.calls, stopping)
     return run_session(Session(stopping, known, prober=backend.probe), backend)
 
 
@@ -73,35 +74,29 @@ def stream(
     Arguments and errors as in :func:`generate`; the completion is the generator's value.
     """
     backend = TransformersBackend(model, tokenizer, prompt, **kwargs)
-    known = _complete(request, model, tokenizer, backend, stopping)
+    known = known_request(request, backend.calls, stopping)
     session = Session(stopping, known, streaming=True, prober=backend.probe)
     return stream_session(session, backend)
 
 
-def _complete(
-    request: Request | None,
-    model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
-    backend: TransformersBackend,
-    stopping: AdaptiveStopping,
-) -> Request:
+def known_request(request: Request | None, calls: Calls, stopping: AdaptiveStopping) -> Request:
     """Fill in what the request leaves open and the model or the prompt can tell.
 
     The weights are only read where a certificate is held against them, or a hook records runs.
     """
     tells = stopping.certificate is not None or any(map(wants_steps, stopping.hooks))
     request = request if request is not None else Request()
-    window = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    window = getattr(calls.model.config.get_text_config(), "max_position_embeddings", None)
     return replace(
         request,
-        prompt=request.prompt or backend.prompt.text,
-        question=request.question or backend.prompt.question,
-        prompt_tokens=request.prompt_tokens or len(backend.prompt.ids),
-        max_tokens=request.max_tokens or backend.config.max_new_tokens,
+        prompt=request.prompt or calls.prompt.text,
+        question=request.question or calls.prompt.question,
+        prompt_tokens=request.prompt_tokens or len(calls.prompt.ids),
+        max_tokens=request.max_tokens or calls.config.max_new_tokens,
         context_window=request.context_window or window,
-        model=request.model or model_name(model),
+        model=request.model or model_name(calls.model),
         model_fingerprint=request.model_fingerprint
-        or (known_fingerprint(model, tokenizer) if tells else ""),
-        sampling=request.sampling or backend.sampling,
-        chat=backend.prompt.chat,
+        or (known_fingerprint(calls.model, calls.tokenizer) if tells else ""),
+        sampling=request.sampling or calls.sampling,
+        chat=calls.prompt.chat,
     )

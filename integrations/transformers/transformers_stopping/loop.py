@@ -24,6 +24,7 @@ from transformers import (
     StoppingCriteriaList,
 )
 
+from stopping_core import Step, Usage
 from transformers_stopping.confidence import Confidence, confidence
 
 
@@ -39,6 +40,45 @@ class Token(NamedTuple):
     id: int
     confidence: Confidence
     finish_reason: str | None
+
+    def step(self, text: str, usage: Usage) -> Step:
+        """The token as a session takes it.
+
+        Args:
+            text: What is certain with it.
+            usage: Of the call so far.
+        """
+        return Step(
+            text,
+            **self.confidence._asdict(),
+            finish_reason=self.finish_reason,
+            usage=usage,
+            raw=self.id,
+        )
+
+
+class Ending:
+    """Says whether a call is over, and why.
+
+    Args:
+        criteria: As ``generate`` has prepared them.
+        eos: Tokens that end the text.
+    """
+
+    def __init__(self, criteria: StoppingCriteriaList, eos: frozenset[int]) -> None:
+        self._criteria, self._eos = criteria, eos
+        self._limits = [c for c in criteria if isinstance(c, MaxLengthCriteria | MaxTimeCriteria)]
+
+    def reason(self, input_ids: torch.Tensor) -> str | None:
+        """``"stop"`` or ``"length"`` where the newest token is the last, else None.
+
+        Args:
+            input_ids: The text so far.  # (1, length)
+        """
+        if not bool(self._criteria(input_ids, None).all()):
+            return None
+        by_limit = any(bool(limit(input_ids, None).all()) for limit in self._limits)
+        return "length" if by_limit and int(input_ids[0, -1]) not in self._eos else "stop"
 
 
 class Loop:
@@ -74,11 +114,9 @@ class Loop:
         **model_kwargs: Any,
     ) -> Generator[Token, None, None]:
         """Yield the tokens that follow ``input_ids``, a row of shape (1, length)."""
-        limits = [
-            c for c in stopping_criteria if isinstance(c, MaxLengthCriteria | MaxTimeCriteria)
-        ]
-        first, finished = True, False
-        while not finished:
+        ending, reason = Ending(stopping_criteria, self._eos), None
+        first = True
+        while reason is None:
             # Gradients are a setting of the thread: never leave them off while the caller runs.
             with torch.no_grad():
                 if first:
@@ -100,13 +138,9 @@ class Loop:
                 del outputs  # a long prompt's logits are large
                 token = self._choose(logits_processor(input_ids, logits), generation_config)
                 input_ids = torch.cat([input_ids, token[:, None]], dim=-1)
-                finished = bool(stopping_criteria(input_ids, None).all())
+                reason = ending.reason(input_ids)
                 reading = confidence(logits, token, self._top, self._ends)[0]
-            number, reason = int(token), None
-            if finished:
-                by_limit = any(bool(limit(input_ids, None).all()) for limit in limits)
-                reason = "length" if by_limit and number not in self._eos else "stop"
-            yield Token(number, reading, reason)
+            yield Token(int(token), reading, reason)
 
     def _choose(self, scores: torch.Tensor, config: GenerationConfig) -> torch.Tensor:
         """Pick the next token.

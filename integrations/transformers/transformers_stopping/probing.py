@@ -10,7 +10,7 @@ import torch
 from transformers import DynamicCache, DynamicLayer, PreTrainedModel, PreTrainedTokenizerBase
 
 from stopping_core.types import Probe
-from transformers_stopping.batches import Batch, Row, decode, greedy, read
+from transformers_stopping.batches import Batch, Row, check_whole_attention, decode, greedy, read
 from transformers_stopping.detokenize import Detokenizer
 from transformers_stopping.prompts import token_set
 
@@ -97,12 +97,7 @@ class Prober:
     ) -> None:
         if max_tokens < 1:
             raise ValueError(f"max_tokens must be >= 1, got {max_tokens}")
-        layers = DynamicCache(config=model.config).layers
-        if not all(type(layer) is DynamicLayer for layer in layers):
-            raise ValueError(
-                f"model must attend to the whole text in every layer to be probed, "
-                f"{type(model).__name__} does not"
-            )
+        check_whole_attention(model, "probed")
         ids = tokenizer(words, add_special_tokens=False)["input_ids"]
         self._words = [int(token) for token in ids]
         if not self._words:
@@ -112,11 +107,12 @@ class Prober:
         self._limit = max_tokens
         self.room = len(self._words) + max_tokens
         self._ends = _ends(model)
+        layers = len(DynamicCache(config=model.config).layers)
         text = model.config.get_text_config(decoder=True)
         heads = getattr(text, "num_key_value_heads", None) or text.num_attention_heads
         width = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
         size = torch.empty(0, dtype=model.dtype).element_size()
-        self._fits = _MEMORY // (2 * len(layers) * heads * width * size)  # tokens
+        self._fits = _MEMORY // (2 * layers * heads * width * size)  # tokens
 
     def probe(
         self,

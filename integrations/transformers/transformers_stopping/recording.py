@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from transformers_stopping.batches import Choose, Row, decode, greedy, read
+from transformers_stopping.batches import Choose, Row, decode, greedy, pick, read
 from transformers_stopping.detokenize import Detokenizer
 from transformers_stopping.prompts import token_set
 
@@ -168,11 +168,7 @@ class Recorder:
         draws = [np.random.default_rng(seed) for seed in seeds]
 
         def choose(logits: torch.Tensor, rows: Sequence[int]) -> torch.Tensor:
-            scaled = logits.double() / self._temperature
-            ladder = torch.softmax(scaled, dim=-1).cumsum(dim=-1)  # (rows, vocabulary)
-            points = [[draws[row].random()] for row in rows]
-            heights = torch.tensor(points, dtype=ladder.dtype, device=ladder.device)
-            return torch.searchsorted(ladder, heights * ladder[:, -1:], right=True)[:, 0]
+            return pick(logits.double() / self._temperature, [draws[row].random() for row in rows])
 
         return choose
 

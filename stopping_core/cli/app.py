@@ -12,7 +12,7 @@ except ModuleNotFoundError:
     sys.exit(str(MissingPackage("typer", "demo")))
 
 from stopping_core.cli.bench.commands import bench, replay
-from stopping_core.cli.certify.command import certify
+from stopping_core.cli.certify.command import certify, certify_vote
 from stopping_core.cli.dashboard.command import dashboard
 from stopping_core.cli.demo.command import demo
 from stopping_core.cli.doctor.command import doctor
@@ -29,7 +29,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Stop a generation when its answer is done, check it, continue it when it is not.",
 )
-_COMMANDS = (demo, doctor, record, replay, bench, tune, fit, certify)
+_COMMANDS = (demo, doctor, record, replay, bench, tune, fit, certify, certify_vote)
 _IN_PRODUCTION = (refit, promote, rollback, dashboard)
 for command in (*_COMMANDS, *_IN_PRODUCTION):
     app.command()(command)

@@ -9,7 +9,7 @@ import numpy as np
 import typer
 from typer.testing import CliRunner
 
-from stopping_core.cli.certify.command import certify
+from stopping_core.cli.certify.command import certify, certify_vote
 from stopping_core.cli.fit.command import fit
 from stopping_core.questions import Question
 from stopping_core.templates import Template, load_template
@@ -24,6 +24,7 @@ FRAME = ("<|user|>", "<eos><|assistant|>")
 app = typer.Typer(pretty_exceptions_enable=False)
 app.command()(fit)
 app.command()(certify)
+app.command()(certify_vote)
 
 
 def stopping(*arguments: object) -> tuple[int, str]:

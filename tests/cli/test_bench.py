@@ -87,7 +87,7 @@ def test_there_is_a_row_for_each_policy_and_level(table: dict[str, Any]) -> None
         policies = {row["policy"] for row in rows}
         learned = {policy for policy in policies if policy.startswith(LearnedStopping.title)}
         assert learned
-        assert {*titles, *profiles, "YOURS"} == policies - learned
+        assert {*titles, *profiles, "decided vote (this library)", "YOURS"} == policies - learned
         assert len(rows) == len(LEVELS) * len(policies)
     assert all(set(row) == ROW for row in table["rows"])
     assert table["levels"] == LEVELS
@@ -181,9 +181,12 @@ def test_what_cannot_be_tried_says_what_is_missing(table: dict[str, Any]) -> Non
 def test_votes_are_measured_against_the_vote_over_all_samples(table: dict[str, Any]) -> None:
     """A section of its own: questions are what is counted, and fewer samples are what is saved."""
     rows = _rows(table, "sampled.parquet", "votes")
-    assert {"vote of N", "ESC", "Adaptive-Consistency", "DeepConf", "DeepConf offline"} == {
-        row["policy"] for row in rows
+    ours = {"decided vote (this library)"}
+    ours |= {
+        f"{kind}, samples ended (this library), text" for kind in ("vote of N", "decided vote")
     }
+    rivals = {"vote of N", "ESC", "Adaptive-Consistency", "DeepConf", "DeepConf offline"}
+    assert rivals | ours == {row["policy"] for row in rows}
     (facts,) = [f for f in table["files"] if f["kind"] == "votes"]
     assert facts["n"] == 8 == facts["choose"] + facts["report"]
     assert any(row["saving"] > 20 for row in rows)

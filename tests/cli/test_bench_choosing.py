@@ -299,7 +299,7 @@ def test_a_vote_stopped_where_tokens_were_saved() -> None:
         Run("q", "?", ("a",), (" a",) * 6, "stop", sample=i, top_logprobs=np.array(row, np.float32))
         for i, row in enumerate(rows)
     ]
-    ballot = Ballot.of(Trace(header(samples=3), tuple(runs)))
+    ballot = Ballot.of(runs, None)
     ended = ballot.scores(ballot.drawn(DeepConf(2, 0.5, 2, None, 3)))
     assert [16.0] == ended.generated.tolist()
     assert [True] == ended.stopped.tolist()

@@ -121,14 +121,13 @@ def test_only_answers_that_a_session_would_give_count(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "told"),
     [
-        ({"temperature": 0.7, "seed": 1}, "traces must be greedy to certify the end of"),
         ({"reasoning_tags": ("<think>", "</thought>")}, "words that close the reasoning, with '</"),
     ],
 )
 def test_runs_that_do_not_show_it_are_refused(
     folder: Path, tmp_path: Path, changes: dict[str, object], told: str
 ) -> None:
-    """Sampled ones, and those that were asked without closing the reasoning."""
+    """Those that were asked without closing the reasoning."""
     runs = tmp_path / "runs.parquet"
     write_trace(runs, thinker(40, replace(HEADER, **changes)))  # type: ignore[arg-type]  # several
     code, printed = stopping(

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from stopping_core.cli.bench.imported import imported
+from stopping_core.hybrids import DecidedVote
 from stopping_core.policies import Policy
 from stopping_core.policies.baselines import BASELINES
 from stopping_core.policies.learned import LearnedStopping
@@ -60,6 +61,7 @@ def candidates(channel: Channel, named: Sequence[str] = ()) -> list[Candidate]:
     """
     return [
         *(_swept(baseline, baseline.title, baseline.tier) for baseline in BASELINES),
+        _swept(DecidedVote, f"{DecidedVote.title} (this library)", DecidedVote.tier),
         *_learned(channel),
         *(_profile(name, channel) for name in PROFILES),
         *(_named(path) for path in named),

@@ -10,6 +10,7 @@ import numpy as np
 
 from stopping_core.cli.bench import inspected
 from stopping_core.cli.bench.candidates import Candidate, candidates
+from stopping_core.cli.bench.ended_votes import sweep_ended
 from stopping_core.cli.bench.frontier import curve
 from stopping_core.cli.bench.part import Part, divide
 from stopping_core.cli.bench.scores import Scores
@@ -130,7 +131,7 @@ def compare_votes(
     done: Callable[[], None],
 ) -> Section:
     """Draw samples of each question by every rule that does, against the vote over all of them."""
-    ballot = Ballot.of(trace)
+    ballot = Ballot.of(trace.runs, trace.header.reasoning_tags)
     part = divide(ballot.firsts, ballot.ended, choices.seed, choices.resamples)
     full = ballot.full()
     swept = []
@@ -138,6 +139,7 @@ def compare_votes(
         if _draws(candidate):
             swept.append(sweep_votes(candidate, ballot, full, part.halves.choose))
             done()
+    swept += sweep_ended(trace, ballot, part, full)
     title = f"{trace.header.model}, {trace.header.template}, votes of {ballot.recorded} samples"
     return _section(file, "votes", title, trace, part, swept, full, choices, None)
 

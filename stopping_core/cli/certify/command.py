@@ -63,6 +63,60 @@ def certify(
         raise typer.Exit(1)
 
 
+def certify_vote(
+    model: Annotated[Path, typer.Argument(help="What `stopping fit` wrote.", show_default=False)],
+    traces: Annotated[
+        list[Path],
+        typer.Argument(help="Traces of samples: `stopping record --samples`.", show_default=False),
+    ],
+    out: Annotated[Path, typer.Option(help="The certificate, JSON.")],
+    risk: Annotated[
+        str,
+        typer.Option(help="Largest shares of the questions that may be lost, with commas between."),
+    ] = "0.01,0.02,0.05",
+    confidence: Annotated[
+        float, typer.Option(help="That all certified levels hold, in (0, 1).")
+    ] = 0.95,
+    samples: Annotated[
+        int | None,
+        typer.Option(
+            min=2, help="Samples of the full vote. Left out, those of the question with the fewest."
+        ),
+    ] = None,
+    share: Annotated[
+        float, typer.Option(help="Of the questions that order the settings before the others test.")
+    ] = 0.3,
+    unit: Annotated[
+        Literal["group", "family"], typer.Option(help="What is drawn independently, as in certify.")
+    ] = "group",
+    seed: Annotated[
+        int, typer.Option(min=0, help="Of the questions that are drawn, and of the split.")
+    ] = 0,
+    template: Annotated[str | None, typer.Option(help=TEMPLATE)] = None,
+) -> None:
+    """Prove how much a vote loses at most whose samples and sampling are ended early.
+
+    Against the vote of all whole samples: a question is lost where that is right and the vote that
+    was cut short is not. A part of the questions that the fit has not seen orders the settings,
+    pairs of the model's threshold and the confidence at which the vote is decided; on the others
+    they are tested in that order (Learn then Test), all levels of risk under one confidence.
+
+    Ends with 1 where no level could be certified; then nothing is written.
+    """
+    levels = levels_of(risk, "--risk")
+    with told("certify-vote", extra="certify"):
+        from stopping_core.cli.certify.votes import Settings, run
+
+        certified = run(
+            Settings(
+                *(model, tuple(traces), out, levels, confidence),
+                *(samples, share, unit, seed, template),
+            )
+        )
+    if not certified:
+        raise typer.Exit(1)
+
+
 def levels_of(text: str, name: str) -> tuple[float, ...]:
     """Read numbers with commas between.
 

@@ -97,9 +97,9 @@ def run(settings: Settings) -> bool:
         raise IsADirectoryError(f"--out must be a file, got the folder {settings.out}")
     fitted = FittedModel.load(settings.model)
     recorded = read_recorded(settings.traces, settings.template)
-    _check_channel(settings, fitted, recorded)
-    unseen = _unseen(settings, fitted, recorded.runs)
-    runs = one_of_each(unseen, settings.unit, settings.seed)
+    check_channel(settings.model, fitted, recorded.scope)
+    others = unseen(settings.model, fitted, recorded.runs)
+    runs = one_of_each(others, settings.unit, settings.seed)
     with console.status(f"Testing {len(fitted.path)} thresholds on {len(runs)} runs"):
         graded = Graded(columns_of(runs, recorded.scope))
         tested = measure(graded, recorded.scope, fitted.model, fitted.path)
@@ -107,7 +107,7 @@ def run(settings: Settings) -> bool:
         proven = control_risk(tested.lost, settings.levels, delta=delta)
     levels = tuple(_level(one, tested, fitted, runs) for one in proven if one.setting is not None)
     origin = origin_of(recorded, runs, settings.seed)
-    told = _told(fitted, recorded, unseen, runs, settings.unit)
+    told = _told(fitted, recorded, others, runs, settings.unit)
     console.print(told, markup=False, highlight=False, soft_wrap=True)
     console.print(_table(proven, tested, fitted.path, settings.confidence))
     if settings.reliability is not None:
@@ -230,11 +230,21 @@ def _draw_reliability(path: Path, graded: Graded, fitted: FittedModel, console: 
     )
 
 
-def _check_channel(settings: Settings, fitted: FittedModel, recorded: Recorded) -> None:
-    scope = recorded.scope
+def check_channel(model: Path, fitted: FittedModel, scope: Scope) -> None:
+    """Refuse runs on which the model cannot be certified.
+
+    Args:
+        model: Its file, for errors.
+        fitted: The model.
+        scope: Of the runs.
+
+    Raises:
+        ValueError: They are to be stopped elsewhere, or were not probed as a live run ends its
+            reasoning.
+    """
     if scope.channel != fitted.model.channel:
         raise ValueError(
-            f"traces must be for a policy on the {fitted.model.channel}, as {settings.model} is, "
+            f"traces must be for a policy on the {fitted.model.channel}, as {model} is, "
             f"got runs to be stopped in the {scope.channel}"
         )
     if scope.channel == "answer":
@@ -245,26 +255,31 @@ def _check_channel(settings: Settings, fitted: FittedModel, recorded: Recorded) 
             f"traces must be probed by words that close the reasoning, with {closing!r}, so that a "
             f"live run can be ended by them, got {scope.template.probe!r}"
         )
-    if scope.temperature > 0:
-        raise ValueError(
-            f"traces must be greedy to certify the end of the reasoning, as probes are, got a "
-            f"temperature of {scope.temperature:g}"
-        )
 
 
-def _unseen(settings: Settings, fitted: FittedModel, runs: Sequence[Run]) -> list[Run]:
+def unseen(model: Path, fitted: FittedModel, runs: Sequence[Run]) -> list[Run]:
+    """The runs whose families and passages the fit has not seen.
+
+    Args:
+        model: Its file, for errors.
+        fitted: The model.
+        runs: The runs.
+
+    Raises:
+        ValueError: There are none.
+    """
     families, passages = set(fitted.origin.families), set(fitted.origin.passages)
-    unseen = [
+    found = [
         run
         for run in runs
         if family_hash(run) not in families and passage_hash(run) not in passages
     ]
-    if not unseen:
+    if not found:
         raise ValueError(
-            f"traces must hold runs of families that {settings.model} was not fitted on, got "
+            f"traces must hold runs of families that {model} was not fitted on, got "
             f"{len(runs)} runs that it has all seen: record more, or fit on a smaller --share"
         )
-    return unseen
+    return found
 
 
 def _level(

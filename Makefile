@@ -95,14 +95,18 @@ bench-evidence: $(VENV)/.dev
 bench-testbed: $(VENV)/.dev build/synthetic-testbed/testbed.json
 	$(BIN)/stopping record build/synthetic-testbed/questions.jsonl $(TESTBED) --probe-every 1 \
 		--out $(EVIDENCE)/testbed.parquet
-	$(BIN)/stopping record build/synthetic-testbed/sampled.jsonl $(TESTBED) --probe-every 8 \
+	$(BIN)/stopping record build/synthetic-testbed/sampled.jsonl $(TESTBED) --probe-every 1000 \
 		--samples 16 --temperature 0.8 --out $(EVIDENCE)/testbed-sampled.parquet
+	$(BIN)/stopping record build/synthetic-testbed/questions.jsonl $(TESTBED) --probe-every 1000 \
+		--out $(EVIDENCE)/testbed-lines.parquet
 	$(BIN)/python -m benchmarks.testbed.measure $(EVIDENCE)/testbed.parquet
 	$(BIN)/stopping bench $(EVIDENCE)/testbed.parquet $(EVIDENCE)/testbed-sampled.parquet \
 		--out $(EVIDENCE)/bench-testbed
 	cp $(EVIDENCE)/bench-testbed/table.md docs/evidence/testbed.md
 	cp $(EVIDENCE)/bench-testbed/frontier.png docs/evidence/testbed.png
 	$(BIN)/python -m benchmarks.testbed.live $(EVIDENCE)/testbed.parquet --out docs/evidence/reasoning.md
+	$(BIN)/python -m benchmarks.votes $(EVIDENCE)/testbed-sampled.parquet \
+		$(EVIDENCE)/testbed-lines.parquet --model build/synthetic-testbed --live 100 --out docs/evidence/votes.md
 
 # Other ways to learn, learned budgets, and certificates on runs they were not made for: another
 # template, the weights rounded to another format, questions of another kind.

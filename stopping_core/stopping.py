@@ -369,12 +369,14 @@ def _check_challenger(value: object) -> None:
         raise ValueError(f"challenger must not need probes, got {value!r}")
 
 
-def _check_steer(steer: object, certificate: object) -> None:
+def _check_steer(steer: object, certificate: Certificate | None) -> None:
     if steer is None:
         return
     _check_callable("steer", steer)
     if certificate is None:
         raise ValueError("certificate must be given for steer to choose its levels, got None")
+    if not certificate.of_requests:
+        raise ValueError(f"steer must be None where the levels are those of votes, got {steer!r}")
 
 
 def _check_callable(name: str, value: object) -> None:

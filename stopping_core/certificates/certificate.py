@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 from stopping_core.budgets import LengthModel
 from stopping_core.certificates.fitted import Origin, lengths_of
@@ -111,6 +111,7 @@ class Certificate:
     certified: Origin
     natural: LengthModel | None = None
     fingerprint: str = field(init=False, repr=False, compare=False)
+    of_requests: ClassVar[bool] = True  # its levels are of single requests
 
     def __post_init__(self) -> None:
         said = self.model.fingerprint, self.levels, self.scope, self.certified, self.confidence

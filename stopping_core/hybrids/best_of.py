@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import ClassVar, Self
 
+from stopping_core.plain_data import whole_number
 from stopping_core.policies.baselines.probed_answers import Key
 from stopping_core.policies.baselines.samples import SampleRule
 
@@ -35,7 +36,7 @@ class BestOf(SampleRule):
         least: Scores before the price counts, >= 2.
 
     Raises:
-        ValueError: An argument is out of its interval.
+        ValueError: An argument is out of its interval, or no number.
 
     References:
         Weitzman (1979), Optimal Search for the Best Alternative. Econometrica 47(3), 641-654.
@@ -56,19 +57,15 @@ class BestOf(SampleRule):
     def __init__(
         self, most: int = 16, *, enough: float | None = None, price: float = 0.0, least: int = 3
     ) -> None:
-        if most < 1:
-            raise ValueError(f"most must be >= 1, got {most}")
-        if enough is not None and not math.isfinite(enough):
-            raise ValueError(f"enough must be finite or None, got {enough}")
-        if not 0.0 <= price < math.inf:
-            raise ValueError(f"price must be in [0, inf), got {price}")
-        if least < 2:
-            raise ValueError(f"least must be >= 2, got {least}")
+        if enough is not None and not (_is_number(enough) and -math.inf < enough < math.inf):
+            raise ValueError(f"enough must be finite or None, got {enough!r}")
+        if not (_is_number(price) and 0.0 <= price < math.inf):
+            raise ValueError(f"price must be in [0, inf), got {price!r}")
         super().__init__()
-        self.most = most
+        self.most = whole_number(most, "most", 1)
         self.enough = enough
         self.price = price
-        self.least = least
+        self.least = whole_number(least, "least", 2)
 
     @classmethod
     def grid(cls) -> tuple[Self, ...]:
@@ -115,6 +112,10 @@ class BestOf(SampleRule):
     def __repr__(self) -> str:
         settings = f"enough={self.enough}, price={self.price}, least={self.least}"
         return f"BestOf({self.most}, {settings})"
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def expected_improvement(scores: Sequence[float]) -> float:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import ClassVar, Self
 
+from stopping_core.plain_data import whole_number
 from stopping_core.policies.baselines.probed_answers import Key
 from stopping_core.policies.baselines.samples import SampleRule, tally
 
@@ -30,7 +31,7 @@ class DecidedVote(SampleRule):
         most: Samples at most, >= 1.
 
     Raises:
-        ValueError: An argument is out of its interval.
+        ValueError: An argument is out of its interval, or no number.
 
     Examples:
         >>> rule = DecidedVote(0.95, most=5)
@@ -43,13 +44,11 @@ class DecidedVote(SampleRule):
     title: ClassVar[str] = "decided vote"
 
     def __init__(self, confidence: float = 0.95, most: int = 16) -> None:
-        if not 0.0 < confidence < 1.0:
-            raise ValueError(f"confidence must be in (0, 1), got {confidence}")
-        if most < 1:
-            raise ValueError(f"most must be >= 1, got {most}")
+        if not (isinstance(confidence, int | float) and 0.0 < confidence < 1.0):
+            raise ValueError(f"confidence must be in (0, 1), got {confidence!r}")
         super().__init__()
         self.confidence = confidence
-        self.most = most
+        self.most = whole_number(most, "most", 1)
 
     @classmethod
     def grid(cls) -> tuple[Self, ...]:

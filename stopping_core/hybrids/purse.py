@@ -7,11 +7,9 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, fields
-from functools import partial
 from typing import Any
 
 from stopping_core.costs import CostRegime
-from stopping_core.hybrids.vote_certificate import SampleCertificate
 from stopping_core.hybrids.voting import Vote, current_vote
 from stopping_core.protocols import Hook
 from stopping_core.results import Completion
@@ -58,7 +56,9 @@ class Purse:
 
     A hook books each request once: ``AdaptiveStopping(hooks=(purse,))``, or what
     :meth:`settings` returns. It does not interrupt: who spends asks :attr:`empty` before the next
-    request, and :meth:`settings` gives it limits that keep to what is left.
+    request, and :meth:`settings` gives it limits that keep to what is left. Requests that run side
+    by side each have a :meth:`part`, so that together they keep to the tokens; seconds and cost are
+    looked at before each.
 
     Risks add up: a chance of at most ``r`` in each of ``k`` requests is one of at most ``k r`` in
     any of them. That of a certified vote is of all of its samples, and is booked once.
@@ -108,12 +108,16 @@ class Purse:
         self._start = clock()
         self._lock = threading.Lock()
         self._votes: list[Vote] = []  # whose risk is booked
+        self._parts: list[Part] = []  # that are open
         self._tokens = self._requests = 0
         self._cost = self._risk = 0.0
 
     def __call__(self, request: Request, completion: Completion, /) -> None:
         """Book a request: a :class:`~stopping_core.protocols.Hook`."""
-        self.book(completion.usage, risk=_risk(completion))
+        risk = completion.risk or 0.0 if completion.mode == "active" else 0.0
+        if risk and self._is_booked(completion.certificate):
+            risk = 0.0
+        self.book(completion.usage, risk=risk)
 
     def book(self, usage: Usage, risk: float = 0.0) -> None:
         """Book what a request has cost.
@@ -138,9 +142,12 @@ class Purse:
 
     @property
     def tokens_left(self) -> int | None:
-        """Output tokens that are left, or None for no limit."""
+        """Output tokens that are left and given to nobody, or None for no limit."""
         limit = self.limits.tokens
-        return None if limit is None else max(0, limit - self.spent.tokens)
+        if limit is None:
+            return None
+        with self._lock:
+            return max(0, limit - self._tokens - sum(part.left or 0 for part in self._parts))
 
     @property
     def empty(self) -> bool:
@@ -161,32 +168,111 @@ class Purse:
         Raises:
             ValueError: Nothing is left.
         """
-        if self.empty:
+        tokens = self.tokens_left
+        if self.empty or tokens == 0:
             raise ValueError(f"the purse is empty: {self.spent} of {self.limits}")
+        return self.within(stopping, tokens, self)
+
+    def part(self, stopping: AdaptiveStopping, most: int | None = None) -> Part | None:
+        """Set tokens aside for a request that runs beside others, or return None.
+
+        As many as it may have at most, as far as its settings tell: by ``max_total_tokens``, or by
+        a certificate, whose runs are not begun with less. Where nothing tells, it is all that is
+        left, and no other request has a part until its own is closed.
+
+        Args:
+            stopping: Its settings.
+            most: Tokens that it may have, as its caller knows, or None.
+        """
+        if self.empty:
+            return None
+        certificate = stopping.certificate if stopping.mode == "active" else None
+        least = 1 if certificate is None else certificate.scope.max_tokens
+        asked = [one for one in (most, stopping.max_total_tokens) if one is not None]
+        wanted = max(least, min(asked)) if asked else None if certificate is None else least
+        left = self.tokens_left
+        if left is not None and left < least:
+            return None  # for now, or for good
+        part = Part(self, stopping, left if wanted is None or left is None else min(wanted, left))
+        with self._lock:
+            self._parts.append(part)
+        return part
+
+    def close(self, part: Part) -> None:
+        """Give back what a part has left."""
+        with self._lock:
+            if part in self._parts:
+                self._parts.remove(part)
+
+    def within(
+        self, stopping: AdaptiveStopping, tokens: int | None, book: Hook
+    ) -> AdaptiveStopping:
+        """Return settings that keep to the limits and book by a hook.
+
+        Args:
+            stopping: The settings.
+            tokens: That are left for it, or None.
+            book: The hook.
+        """
         spent = self.spent
         changes: dict[str, Any] = {}
-        if (tokens := self.tokens_left) is not None:
+        if tokens is not None:
             changes["max_total_tokens"] = min(tokens, stopping.max_total_tokens or tokens)
         if self.limits.seconds is not None:
-            left = self.limits.seconds - spent.seconds
+            left = max(self.limits.seconds - spent.seconds, 1e-3)
             changes["max_seconds"] = min(left, stopping.max_seconds or left)
-        vote = current_vote() if isinstance(stopping.certificate, SampleCertificate) else None
-        risk = 0.0 if vote in self._votes else stopping.risk or 0.0
+        certificate = stopping.certificate
+        risk = stopping.risk or 0.0
+        if certificate is not None and not certificate.of_requests and self._is_booked():
+            risk = 0.0
         if self.limits.risk is not None and risk > self.limits.risk - spent.risk:
             changes["mode"] = "shadow" if stopping.mode == "active" else stopping.mode
-        book: Hook = self if vote is None else partial(self._book_sample, vote)
         hooks = (*(one for one in stopping.hooks if one is not self), book)
         return stopping.replace(hooks=hooks, **changes)
 
-    def _book_sample(self, vote: Vote, request: Request, completion: Completion, /) -> None:
-        """Book a sample of a certified vote, and with the first the risk of the vote."""
+    def _is_booked(self, certificate: str | None = None) -> bool:
+        """Whether the risk of the vote that we are in is booked; with a certificate, it is now."""
+        vote = current_vote()
+        if vote is None or certificate not in (None, vote.certificate):
+            return False
         with self._lock:
             known = vote in self._votes
-            if not known:
+            if certificate and not known:
                 self._votes.append(vote)
-        self.book(completion.usage, risk=0.0 if known else _risk(completion))
+        return known
 
 
-def _risk(completion: Completion) -> float:
-    """The certified level at which a request could be cut, 0 for none."""
-    return completion.risk or 0.0 if completion.mode == "active" else 0.0
+class Part:
+    """What one request may spend of a purse, while others run beside it: a hook.
+
+    Args:
+        purse: The purse, in which it is booked as well.
+        stopping: The settings of the request.
+        tokens: Set aside for it, or None for no limit.
+
+    Attributes:
+        spent: Output tokens that it has taken.
+        requests: How many were booked on it.
+        settings: Its settings, within what is set aside, that book it.
+    """
+
+    def __init__(self, purse: Purse, stopping: AdaptiveStopping, tokens: int | None) -> None:
+        self._purse = purse
+        self._tokens = tokens
+        self.spent = self.requests = 0
+        self.settings = purse.within(stopping, tokens, self)
+
+    def __call__(self, request: Request, completion: Completion, /) -> None:
+        usage = completion.usage
+        self._purse(request, completion)
+        self.spent += usage.generated + usage.probed + usage.unseen
+        self.requests += 1
+
+    @property
+    def left(self) -> int | None:
+        """Tokens that are set aside and not spent, or None."""
+        return None if self._tokens is None else max(0, self._tokens - self.spent)
+
+    def close(self) -> None:
+        """Give back what is left."""
+        self._purse.close(self)

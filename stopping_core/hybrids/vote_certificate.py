@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, NoReturn, Self
+from typing import Any, ClassVar, NoReturn, Self
 
 from stopping_core.certificates import Certificate, CertifiedLevel, Scope
 from stopping_core.certificates.fitted import Origin
@@ -14,7 +16,9 @@ from stopping_core.certificates.plain_file import between, read_file, texts, wri
 from stopping_core.hybrids.decided_vote import DecidedVote
 from stopping_core.hybrids.voting import current_vote
 from stopping_core.plain_data import finite, listed, members, whole_number
+from stopping_core.policies.baselines.samples import vote_key
 from stopping_core.policies.learned import LossModel
+from stopping_core.results import Completion
 from stopping_core.stopping import AdaptiveStopping
 from stopping_core.types import Request
 
@@ -60,7 +64,7 @@ class VoteLevel:
             questions,
             int(between(whole_number(held["lost"], f"{key}.lost"), f"{key}.lost", 0, questions)),
             between(held["bound"], f"{key}.bound", 0, risk),
-            between(held["saving"], f"{key}.saving", -1, 1),
+            between(held["saving"], f"{key}.saving", -math.inf, 1),
         )
 
 
@@ -136,7 +140,9 @@ class VoteCertificate:
 
         They hold each request against the certificate, as those of
         :meth:`~stopping_core.AdaptiveStopping.load` do, and refuse one that is no sample of a vote
-        by :meth:`rule` of the same level.
+        by :meth:`rule` of the same level that compares the usual key. Where a sample is not
+        covered, as one on a longer context, neither is the vote: it draws all of its samples. They
+        can neither be steered nor audited, as the level is not one of single samples.
 
         Args:
             risk: How many of the answers that the full vote has right may be lost.
@@ -145,7 +151,9 @@ class VoteCertificate:
         Raises:
             ValueError: As of :meth:`level`.
         """
-        return AdaptiveStopping.certified(self._of_sample(self.level(risk)), risk, **changes)
+        hooks = (_note, *changes.pop("hooks", ()))
+        sample = self._of_sample(self.level(risk))
+        return AdaptiveStopping.certified(sample, risk, hooks=hooks, **changes)
 
     def write(self, path: str | Path) -> None:
         """Write it as JSON.
@@ -217,14 +225,27 @@ class SampleCertificate(Certificate):
     """
 
     vote: DecidedVote | None = None
+    of_requests: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        Certificate.__post_init__(self)
+        name = hashlib.sha256(f"{self.fingerprint} {self.vote!r}".encode()).hexdigest()[:16]
+        object.__setattr__(self, "fingerprint", name)
 
     def differences(self, request: Request, **settings: Any) -> dict[str, str]:
         """Say how a request differs from what was certified; one that is no such sample does."""
         found = Certificate.differences(self, request, **settings)
         vote = current_vote()
-        asked = "no sample of a vote" if vote is None else f"a sample of a vote by {vote.rule!r}"
-        if vote is None or repr(vote.rule) != repr(self.vote):
-            found["vote"] = f"the request is {asked}, certified is one by {self.vote!r}"
+        if vote is None:
+            asked = "no sample of a vote"
+        elif type(vote.rule) is not DecidedVote or repr(vote.rule) != repr(self.vote):
+            asked = f"a sample of a vote by {vote.rule!r}"
+        elif vote.key is not vote_key:
+            asked = f"a sample of a vote that compares {vote.key!r}, and not vote_key"
+        else:
+            vote.certificate = self.fingerprint
+            return found
+        found["vote"] = f"the request is {asked}, certified is one by {self.vote!r}"
         return found
 
     def write(self, path: str | Path) -> NoReturn:
@@ -234,3 +255,14 @@ class SampleCertificate(Certificate):
             TypeError: Always.
         """
         raise TypeError("write the VoteCertificate: that of a sample holds for no request alone")
+
+
+def _note(request: Request, completion: Completion, /) -> None:
+    """Tell the vote of a sample that was not covered: a hook."""
+    vote = current_vote()
+    if vote is None or vote.certificate != completion.certificate:
+        return
+    if completion.uncertified:
+        vote.uncertified.append(completion.uncertified)
+    elif completion.mode != "active":
+        vote.uncertified.append(f"a sample was drawn in mode {completion.mode}")

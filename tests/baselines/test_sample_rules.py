@@ -250,11 +250,27 @@ def test_a_sample_is_read_off_a_run() -> None:
         ("The Denver Broncos. They won it in 2016.", "denver broncos"),
         ("0", "0.0"),
         ("\n ", ""),
+        ("The answer is (A).", "A"),
     ],
 )
 def test_answers_are_compared_after_normalisation(text: str, same: str) -> None:
     """Numbers as numbers, a stated answer before the first sentence."""
     assert vote_key(same) == vote_key(text)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("The answer is A.", "The answer is B."),
+        ("The answer is A.", ""),
+        ("The answer is 1.5 km.", "The answer is 15 km."),
+        (r"\boxed{x = -4}", r"\boxed{x = 4}"),
+        ("So it is slow.\nAnswer: C++", "Answer: C"),
+        ("The answer is >5.", "The answer is <5."),
+    ],
+)
+def test_other_answers_are_other_votes(one: str, other: str) -> None:
+    assert vote_key(one) != vote_key(other)
 
 
 def test_zero_is_an_answer() -> None:

@@ -18,51 +18,18 @@ from stopping_core.metrics import GRADERS
 from stopping_core.policies.baselines import Sample, draw, vote_key
 from stopping_core.policies.learned import LearnedStopping
 from stopping_core.traces.replay import replay
-from stopping_core.traces.run import Run, Trace
-from stopping_core.traces.store import write_trace
-from tests.cli.certifiable import CITIES, certifiable, stopping
-
-SAMPLES = 4
-MORE = ("--risk", "0.1,0.4")
-
-
-def sampled(questions: int, seed: int = 1) -> Trace:
-    """Samples of one question a group, two in three of them right."""
-    rng = np.random.default_rng(seed)
-    base = certifiable(2 * questions)
-    runs = [_sample(run, number, rng) for run in base.runs[::2] for number in range(SAMPLES)]
-    return Trace(replace(base.header, samples=SAMPLES, temperature=0.8, seed=seed), tuple(runs))
-
-
-def _sample(run: Run, number: int, rng: np.random.Generator) -> Run:
-    said = run.gold[0] if rng.random() < 2 / 3 else str(rng.choice(CITIES))
-    start = [" Let", " us", " see", "."] * int(rng.integers(0, 2))
-    tail = [" That", " is", " all", "."] * int(rng.integers(2, 9))
-    tokens = (*start, " It", " flows", " through", f" {said}", ".", *tail)
-    return replace(run, sample=number, tokens=tokens)
+from stopping_core.traces.run import Run
+from stopping_core.traces.store import read_trace, write_trace
+from tests.cli.certifiable import certifiable, stopping
+from tests.cli.sampled import MORE, SAMPLES, certified, certify_vote
+from tests.cli.test_certify_reasoning import thinker
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model fitted on greedy runs, and samples of other questions."""
     folder = tmp_path_factory.mktemp("votes")
-    write_trace(folder / "runs.parquet", certifiable(100, seed=7))
-    trace = sampled(80)
-    others = (replace(r, family=f"x{r.family}", group=f"x{r.group}") for r in trace.runs)
-    write_trace(folder / "samples.parquet", replace(trace, runs=tuple(others)))
-    code, told = stopping(
-        "fit", folder / "runs.parquet", "--out", folder / "model.json", "--share", "1"
-    )
-    assert 0 == code, told
-    code, told = _certify(folder, "vote.json", *MORE)
-    assert 0 == code, told
-    assert "votes of 4. Of the questions one a group, drawn beforehand: 78, 23 to order" in told
+    certified(folder)
     return folder
-
-
-def _certify(folder: Path, out: str, *more: object) -> tuple[int, str]:
-    files = folder / "model.json", folder / "samples.parquet"
-    return stopping("certify-vote", *files, "--out", folder / out, *more)
 
 
 def _right(run: Run, text: str) -> bool:
@@ -119,8 +86,55 @@ def test_a_sample_that_a_session_would_not_keep_loses_the_vote(folder: Path) -> 
     runs = [run for run in recorded.runs if run.question_id == recorded.runs[0].question_id]
     right = [replace(run, tokens=(" It", f" {run.gold[0]}", ".")) for run in runs]
     open_fence = replace(right[0], tokens=(*right[0].tokens, "\n```\n", "x", "=", "1"))
-    for first, lost in ((right[0], False), (open_fence, True)):
+    cut_off = replace(right[0], finish_reason="length")
+    wrong = replace(cut_off, tokens=(" It", " is", " Nowhere", "."))
+    for first, lost in ((right[0], False), (open_fence, True), (cut_off, True), (wrong, True)):
         made = vote([[first, *right[1:]]], recorded.scope, never, SAMPLES)
+        assert [lost] * len(CONFIDENCES) == made.lost[0, 0].tolist()
+
+
+def test_a_sample_that_is_not_complete_does_no_harm_where_it_is_not_drawn(folder: Path) -> None:
+    """The vote was decided before it."""
+    recorded = read_recorded([folder / "samples.parquet"], None)
+    fitted = FittedModel.load(folder / "model.json")
+    never = replace(fitted, path=(-99.0,))
+    runs = [run for run in recorded.runs if run.question_id == recorded.runs[0].question_id]
+    right = [replace(run, tokens=(" It", f" {run.gold[0]}", ".")) for run in runs]
+    some = [*right[:-1], replace(right[-1], finish_reason="length")]
+    made = vote([some], recorded.scope, never, SAMPLES)
+    taken = [
+        draw(DecidedVote(confidence, SAMPLES), [Sample("a", 3)] * SAMPLES).samples
+        for confidence in CONFIDENCES
+    ]
+    assert min(taken) < SAMPLES
+    assert [number == SAMPLES for number in taken] == made.lost[0, 0].tolist()
+
+
+@pytest.mark.parametrize("finish_reason", ["stop", "length"])
+def test_a_sample_whose_reasoning_never_closed_loses_the_vote(
+    tmp_path: Path, finish_reason: str
+) -> None:
+    """A session asks again for the answer that it left out."""
+    trace = thinker(60)
+    write_trace(tmp_path / "runs.parquet", trace)
+    code, told = stopping(
+        *("fit", tmp_path / "runs.parquet", "--tier", "text"), "--out", tmp_path / "model.json"
+    )
+    assert 0 == code, told
+    never = replace(FittedModel.load(tmp_path / "model.json"), path=(-99.0,))
+    scope = read_recorded([tmp_path / "runs.parquet"], None).scope
+    run = trace.runs[0]
+    whole = [replace(run, sample=number) for number in range(SAMPLES)]
+    ended = run.tokens.index("</think>")
+    assert run.logprobs is not None
+    thinks = replace(
+        whole[0],
+        tokens=run.tokens[:ended],
+        logprobs=run.logprobs[:ended],
+        finish_reason=finish_reason,
+    )
+    for first, lost in ((whole[0], False), (thinks, True)):
+        made = vote([[first, *whole[1:]]], scope, never, SAMPLES)
         assert [lost] * len(CONFIDENCES) == made.lost[0, 0].tolist()
 
 
@@ -138,7 +152,7 @@ def test_the_walk_is_from_careful_to_aggressive() -> None:
 
 def test_what_cannot_be_proven_is_refused(folder: Path) -> None:
     """With the number of questions that would do; nothing is written."""
-    code, told = _certify(folder, "never.json", "--risk", "0.001")
+    code, told = certify_vote(folder, "never.json", "--risk", "0.001")
     assert 1 == code
     assert "questions needed" in told
     assert "No level is certified" in told
@@ -150,18 +164,20 @@ def test_what_cannot_be_proven_is_refused(folder: Path) -> None:
     [
         (("--samples", "5"), "must hold 5 samples of each question, got one with 4"),
         (("--share", "1"), "--share must be in (0, 1), got 1.0"),
+        (("--confidence", "nan"), "--confidence must be in (0, 1), got nan"),
+        (("--confidence", "1.5"), "--confidence must be in (0, 1), got 1.5"),
         (("--risk", "x"), "--risk must be numbers with commas, got x"),
     ],
 )
 def test_a_mistake_in_the_call_is_told(folder: Path, more: tuple[str, ...], told: str) -> None:
-    code, printed = _certify(folder, "wrong.json", *more)
+    code, printed = certify_vote(folder, "wrong.json", *more)
     assert code != 0
     assert told in printed
     assert not (folder / "wrong.json").exists()
 
 
 def test_fewer_samples_make_a_smaller_vote(folder: Path) -> None:
-    code, told = _certify(folder, "three.json", "--samples", "3", *MORE)
+    code, told = certify_vote(folder, "three.json", "--samples", "3", *MORE)
     assert 0 == code, told
     assert 3 == VoteCertificate.load(folder / "three.json").most
 
@@ -174,3 +190,23 @@ def test_runs_of_one_sample_are_refused(folder: Path) -> None:
     )
     assert code != 0
     assert "must hold" in told
+
+
+def test_a_sample_does_not_vote_twice(folder: Path, tmp_path: Path) -> None:
+    """Neither from a copy of its file nor from another one."""
+    copied, other = tmp_path / "copy.parquet", tmp_path / "other.parquet"
+    copied.write_bytes((folder / "samples.parquet").read_bytes())
+    trace = read_trace(folder / "samples.parquet")
+    write_trace(other, replace(trace, runs=trace.runs[4:8]))
+    name = trace.runs[4].question_id
+    for second, wanted in (
+        (copied, "traces must differ, got the same content in"),
+        (other, f"must hold each sample once, got sample 0 of question '{name}' twice"),
+    ):
+        code, told = stopping(
+            *("certify-vote", folder / "model.json", folder / "samples.parquet", second),
+            *("--out", tmp_path / "twice.json", *MORE),
+        )
+        assert code != 0
+        assert wanted in told
+        assert not (tmp_path / "twice.json").exists()

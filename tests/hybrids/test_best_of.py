@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pytest
@@ -205,17 +206,23 @@ def test_the_settings_that_are_tried() -> None:
 
 
 @pytest.mark.parametrize(
-    ("make", "message"),
+    ("settings", "message"),
     [
-        (lambda: BestOf(0), "most must be >= 1, got 0"),
-        (lambda: BestOf(enough=math.nan), "enough must be finite or None, got nan"),
-        (lambda: BestOf(enough=math.inf), "enough must be finite or None, got inf"),
-        (lambda: BestOf(price=-0.1), r"price must be in \[0, inf\), got -0.1"),
-        (lambda: BestOf(price=math.inf), r"price must be in \[0, inf\), got inf"),
-        (lambda: BestOf(price=math.nan), r"price must be in \[0, inf\), got nan"),
-        (lambda: BestOf(least=1), "least must be >= 2, got 1"),
+        ({"most": 0}, "most must be a whole number >= 1, got 0"),
+        ({"most": 2.5}, "most must be a whole number >= 1, got 2.5"),
+        ({"most": True}, "most must be a whole number >= 1, got True"),
+        ({"most": "3"}, "most must be a whole number >= 1, got '3'"),
+        ({"enough": math.nan}, "enough must be finite or None, got nan"),
+        ({"enough": math.inf}, "enough must be finite or None, got inf"),
+        ({"enough": "1"}, "enough must be finite or None, got '1'"),
+        ({"price": -0.1}, r"price must be in \[0, inf\), got -0.1"),
+        ({"price": math.inf}, r"price must be in \[0, inf\), got inf"),
+        ({"price": math.nan}, r"price must be in \[0, inf\), got nan"),
+        ({"price": None}, r"price must be in \[0, inf\), got None"),
+        ({"least": 1}, "least must be a whole number >= 2, got 1"),
+        ({"least": 2.5}, "least must be a whole number >= 2, got 2.5"),
     ],
 )
-def test_wrong_arguments_are_named(make: Callable[[], BestOf], message: str) -> None:
+def test_wrong_arguments_are_named(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        make()
+        BestOf(**settings)

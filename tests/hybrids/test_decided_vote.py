@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections import Counter
+from typing import Any
 
 import numpy as np
 import pytest
@@ -91,8 +93,17 @@ def test_it_draws_less_than_adaptive_consistency_of_as_many_samples() -> None:
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
-    [((1.0, 16), r"confidence must be in \(0, 1\), got 1.0"), ((0.9, 0), "most must be >= 1")],
+    [
+        ((1.0, 16), r"confidence must be in \(0, 1\), got 1.0"),
+        ((math.nan, 16), r"confidence must be in \(0, 1\), got nan"),
+        (("0.9", 16), r"confidence must be in \(0, 1\), got '0.9'"),
+        ((None, 16), r"confidence must be in \(0, 1\), got None"),
+        ((0.9, 0), "most must be a whole number >= 1, got 0"),
+        ((0.9, 2.5), "most must be a whole number >= 1, got 2.5"),
+        ((0.9, True), "most must be a whole number >= 1, got True"),
+        ((0.9, "3"), "most must be a whole number >= 1, got '3'"),
+    ],
 )
-def test_wrong_arguments_are_named(arguments: tuple[float, int], message: str) -> None:
+def test_wrong_arguments_are_named(arguments: tuple[Any, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         DecidedVote(*arguments)

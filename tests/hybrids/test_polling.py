@@ -10,10 +10,12 @@ from typing import Any
 
 import pytest
 
+from stopping_core import AdaptiveStopping
 from stopping_core.costs import LOCAL
 from stopping_core.hybrids import BestOf, Decided, DecidedVote, Poll, Purse, apoll, poll
 from stopping_core.policies.baselines import AdaptiveConsistency, Esc, Sample, VoteOfN, draw
-from stopping_core.types import Usage
+from stopping_core.results import Completion, Verdict
+from stopping_core.types import Request, Usage
 
 ANSWERS = ["a", "a", "b", "a", "a", "a", "b", "a"] * 2
 RULES = [DecidedVote(0.95, 16), AdaptiveConsistency(0.95, 16), Esc(3, 16), VoteOfN(5)]
@@ -27,16 +29,24 @@ class Model:
         self.begun: list[int] = []
         self.ended: list[int] = []
         self.cancelled: list[int] = []
+        self.most = 0  # under way at once
+        self._lock = threading.Lock()
+
+    def begin(self, number: int) -> None:
+        with self._lock:
+            self.begun.append(number)
+            self.most = max(self.most, len(self.begun) - len(self.ended) - len(self.cancelled))
 
     def said(self, number: int) -> str:
         answer = self.answers[number]
         if isinstance(answer, BaseException):
             raise answer
-        self.ended.append(number)
+        with self._lock:
+            self.ended.append(number)
         return str(answer)
 
-    def ask(self, number: int, decided: threading.Event) -> str:
-        self.begun.append(number)
+    def ask(self, number: int, decided: threading.Event, settings: AdaptiveStopping) -> str:
+        self.begin(number)
         for _ in range(1 + (number * 7) % 3):
             time.sleep(self.seconds)
             if decided.is_set():
@@ -44,8 +54,8 @@ class Model:
                 raise Decided
         return self.said(number)
 
-    async def aask(self, number: int) -> str:
-        self.begun.append(number)
+    async def aask(self, number: int, settings: AdaptiveStopping) -> str:
+        self.begin(number)
         try:
             await asyncio.sleep(self.seconds * (1 + (number * 7) % 3))
         except asyncio.CancelledError:
@@ -98,20 +108,10 @@ def test_what_runs_when_it_is_decided_is_cancelled(asynchronous: bool) -> None:
 @pytest.mark.parametrize("asynchronous", [False, True])
 def test_no_more_run_at_once_than_may(asynchronous: bool) -> None:
     """However many are wanted."""
-    model, most = Model(["a"] * 16), 0
-    ask = model.ask
-
-    def watched(number: int, decided: threading.Event) -> str:
-        nonlocal most
-        most = max(most, len(model.begun) + 1 - len(model.ended))
-        return ask(number, decided)
-
-    if asynchronous:
-        go(model, VoteOfN(16), asynchronous=True, at_once=3)
-    else:
-        poll(VoteOfN(16), watched, read, at_once=3)
-        assert most <= 3
+    model = Model(["a"] * 16)
+    go(model, VoteOfN(16), asynchronous=asynchronous, at_once=3)
     assert 16 == len(model.ended)
+    assert 3 == model.most
 
 
 @pytest.mark.parametrize("asynchronous", [False, True])
@@ -227,3 +227,66 @@ def test_a_purse_adds_up_and_limits() -> None:
     assert (60, False) == (purse.tokens_left, purse.empty)
     purse.book(Usage(generated=10))
     assert purse.empty
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+def test_samples_side_by_side_keep_to_the_tokens(asynchronous: bool) -> None:
+    """Each has its part set aside; as many run at once as there are tokens for."""
+    limits = []
+
+    class Booking(Model):
+        def book(self, settings: AdaptiveStopping) -> None:
+            limits.append(settings.max_total_tokens)
+            completion = Completion(
+                "a", "", True, Verdict(True), "stop", "", Usage(generated=10), (), 0.0, "active"
+            )
+            for hook in settings.hooks:
+                hook(Request(), completion)
+
+        def ask(self, number: int, decided: threading.Event, settings: AdaptiveStopping) -> str:
+            said = super().ask(number, decided, settings)
+            self.book(settings)
+            return said
+
+        async def aask(self, number: int, settings: AdaptiveStopping) -> str:
+            said = await super().aask(number, settings)
+            self.book(settings)
+            return said
+
+    model, purse = Booking(ANSWERS), Purse(tokens=40)
+    made = go(
+        *(model, VoteOfN(16)),
+        asynchronous=asynchronous,
+        at_once=16,
+        purse=purse,
+        stopping=AdaptiveStopping(max_total_tokens=20),
+    )
+    assert 2 == model.most
+    assert all(limit is not None and limit <= 20 for limit in limits)
+    assert (True, len(made.samples)) == (made.short, len(limits))
+    assert purse.spent.tokens == made.tokens == 10 * len(limits) <= 40
+    assert 40 - made.tokens == purse.tokens_left
+
+
+@pytest.mark.parametrize(
+    ("answer", "told"), [(["4"], "key must give what can be hashed, got list")]
+)
+def test_what_cannot_be_counted_is_told(answer: Any, told: str) -> None:
+    """At once; what is None is no answer."""
+    with pytest.raises(TypeError, match=told):
+        poll(VoteOfN(2), Model(["a"] * 2).ask, lambda text: Sample(answer, 1))
+    none: Any = None
+    made = poll(VoteOfN(2), Model(["a"] * 2).ask, lambda text: Sample(none, 1))
+    assert ("", None) == (made.answer, made.winner)
+
+
+def test_a_sample_that_its_client_cancels_has_failed() -> None:
+    """It does not cancel the vote."""
+
+    async def ask(number: int, settings: AdaptiveStopping) -> str:
+        if number == 0:
+            raise asyncio.CancelledError
+        return "a"
+
+    made = asyncio.run(apoll(VoteOfN(3), ask, read))
+    assert (1, "a", 2) == (made.failed, made.answer, len(made.samples))

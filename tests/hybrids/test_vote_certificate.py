@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections.abc import Callable
 from dataclasses import replace
@@ -10,15 +11,24 @@ from typing import Any
 
 import pytest
 
-from stopping_core import AdaptiveStopping, NotCertified, Request, Session
+from stopping_core import AdaptiveStopping, NotCertified, Request, Session, run
 from stopping_core.certificates import Certificate, FittedModel
-from stopping_core.hybrids import DecidedVote, Purse, VoteCertificate, VoteLevel, poll
+from stopping_core.hybrids import DecidedVote, Purse, VoteCertificate, VoteLevel, apoll, poll
 from stopping_core.hybrids.voting import voting
-from stopping_core.policies.baselines import Sample, SampleRule, VoteOfN
+from stopping_core.policies.baselines import Sample, SampleRule, VoteOfN, vote_key
 from stopping_core.results import Completion, Verdict
+from stopping_core.testing import ScriptedModel, words
 from stopping_core.traces.store import write_trace
 from stopping_core.types import Usage
-from tests.cli.certifiable import certifiable, stopping
+from tests.cli.certifiable import CITIES, certifiable, stopping
+
+
+class Hasty(DecidedVote):
+    """Decides at once, and prints itself like the others."""
+
+    def more(self) -> bool:
+        return not self.taken
+
 
 LEVELS = (
     VoteLevel(0.02, -7.0, 0.99, 300, 1, 0.018, 0.5),
@@ -74,10 +84,10 @@ def test_only_samples_of_that_vote_are_admitted(
     told = r"the request is no sample of a vote, certified is one by DecidedVote\(0.9, 8\)"
     with pytest.raises(NotCertified, match=told):
         Session(made, request_of)
-    for other in (VoteOfN(8), certificate.rule(0.02), DecidedVote(0.9, 16)):
-        with voting(other), pytest.raises(NotCertified, match="is a sample of a vote by"):
+    for other in (VoteOfN(8), certificate.rule(0.02), DecidedVote(0.9, 16), Hasty(0.9, 8)):
+        with voting(other, vote_key), pytest.raises(NotCertified, match="is a sample of a vote by"):
             Session(made, request_of)
-    with voting(certificate.rule(0.05)):
+    with voting(certificate.rule(0.05), vote_key):
         session = Session(made, request_of)
         greedy = replace(request_of, sampling={"temperature": 0})
         with pytest.raises(NotCertified, match=r"the temperature is 0, certified is 0\.8"):
@@ -92,16 +102,23 @@ def test_a_poll_tells_its_samples_of_the_vote(
     """In the threads in which they are drawn."""
     made = certificate.stopping(0.05)
 
-    def ask(number: int, decided: threading.Event) -> str:
-        return Session(made, request_of).request_id
+    def ask(number: int, decided: threading.Event, settings: AdaptiveStopping) -> str:
+        return Session(settings, request_of).request_id
+
+    def read(name: str) -> Sample:
+        return Sample("a", 1)
 
     rule = certificate.rule(0.05)
-    assert len(poll(rule, ask, lambda name: Sample("a", 1)).samples) >= 2
+    done = poll(rule, ask, read, stopping=made, key=vote_key)
+    assert (True, "") == (2 <= len(done.samples) < 8, done.uncertified)
+    for key in (None, str.strip):
+        with pytest.raises(NotCertified, match="a vote that compares"):
+            poll(rule, ask, read, stopping=made, key=key)
     with pytest.raises(NotCertified):
-        ask(0, threading.Event())
+        ask(0, threading.Event(), made)
 
 
-def completed(risk: float | None = 0.05) -> Completion:
+def completed(certificate: str, risk: float | None = 0.05) -> Completion:
     return Completion(
         text="a",
         reasoning="",
@@ -114,18 +131,21 @@ def completed(risk: float | None = 0.05) -> Completion:
         seconds=0.0,
         mode="active",
         risk=risk,
+        certificate=certificate,
     )
 
 
 def drawn(rule: SampleRule, purse: Purse, stopping: AdaptiveStopping, times: int) -> list[Any]:
     """Book some samples of one vote; return in which modes they were made."""
     modes = []
-    with voting(rule):
+    fingerprint = stopping.certificate.fingerprint if stopping.certificate else ""
+    with voting(rule, vote_key) as vote:
+        vote.certificate = fingerprint  # as a session does
         for _ in range(times):
             settings = purse.settings(stopping)
             modes.append(settings.mode)
             hook: Callable[..., Any] = settings.hooks[-1]
-            hook(Request(), completed())
+            hook(Request(), completed(fingerprint))
     return modes
 
 
@@ -154,3 +174,99 @@ def test_what_is_no_certificate_is_refused(certificate: VoteCertificate) -> None
     assert sample is not None
     with pytest.raises(TypeError, match="write the VoteCertificate"):
         sample.write("sample.json")
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+@pytest.mark.parametrize(
+    ("spoiled", "told"),
+    [
+        ("a longer context", "the context has"),
+        ("a failure", "a sample failed: ConnectionError"),
+        ("no risk left", "a sample was drawn in mode shadow"),
+    ],
+)
+def test_what_is_not_covered_draws_all_samples(
+    certificate: VoteCertificate,
+    request_of: Request,
+    spoiled: str,
+    told: str,
+    asynchronous: bool,
+) -> None:
+    """The end of the sampling is a part of what was certified; and the vote says so."""
+    made, rule = certificate.stopping(0.05), certificate.rule(0.05)
+    longer = request_of.prompt.replace("flows", "flows " * 200)
+
+    def drawn_by(number: int, settings: AdaptiveStopping) -> str:
+        asked = request_of
+        if spoiled == "a longer context" and number == 1:
+            asked = replace(asked, prompt=longer)
+        model = ScriptedModel(words("It flows through Oslo."))
+        session = Session(settings, asked)
+        if spoiled == "a failure" and number == 1:
+            raise ConnectionError("reset")
+        return run(session, model.backend).text
+
+    def ask(number: int, decided: threading.Event, settings: AdaptiveStopping) -> str:
+        return drawn_by(number, settings)
+
+    async def aask(number: int, settings: AdaptiveStopping) -> str:
+        return drawn_by(number, settings)
+
+    def read(text: str) -> Sample:
+        return Sample(vote_key(text), 1)
+
+    purse = Purse(risk=0.01) if spoiled == "no risk left" else Purse()
+    given: dict[str, Any] = {"stopping": made, "key": vote_key, "purse": purse, "at_once": 1}
+    if asynchronous:
+        done = asyncio.run(apoll(rule, aask, read, **given))
+    else:
+        done = poll(rule, ask, read, **given)
+    assert 8 == len(done.votes)
+    assert told in (done.uncertified or "")
+    assert done.report["uncertified"] == done.uncertified
+
+
+def test_a_budget_that_is_too_small_ends_the_vote(
+    certificate: VoteCertificate, request_of: Request
+) -> None:
+    """Before a sample that it has not whole runs left for, and the vote is not called decided."""
+    made, rule = certificate.stopping(0.05), certificate.rule(0.05)
+    whole = certificate.scope.max_tokens
+    sizes = []
+
+    def ask(number: int, decided: threading.Event, settings: AdaptiveStopping) -> str:
+        sizes.append(settings.max_total_tokens)
+        model = ScriptedModel(words(f"It flows through {CITIES[number]}."))
+        return run(Session(settings, request_of), model.backend).text
+
+    def read(text: str) -> Sample:
+        return Sample(vote_key(text), 1)
+
+    purse = Purse(tokens=whole + 6)  # an answer takes five or six
+    done = poll(rule, ask, read, stopping=made, key=vote_key, purse=purse, at_once=8)
+    assert {whole} == set(sizes)
+    assert (0, 2, True) == (done.failed, len(done.votes), done.short)
+    assert "the budget has ended it" == done.uncertified
+    left = purse.tokens_left
+    assert left is not None
+    assert left < whole
+    assert done.tokens == purse.spent.tokens == whole + 6 - left
+
+
+def test_its_samples_are_neither_steered_nor_taken_for_others(certificate: VoteCertificate) -> None:
+    with pytest.raises(ValueError, match="steer must be None where the levels are those of votes"):
+        certificate.stopping(0.05, steer=lambda request, certificate: None)
+    names = {
+        one.stopping(0.05).certificate.fingerprint  # type: ignore[union-attr]  # there is one
+        for one in (certificate, replace(certificate, most=16))
+    }
+    assert 2 == len(names)
+
+
+def test_a_vote_that_saves_nothing_can_be_written(
+    certificate: VoteCertificate, tmp_path: Path
+) -> None:
+    """Where probes cost more than the ends of samples save."""
+    dear = replace(certificate, levels=(replace(LEVELS[0], saving=-1.5),))
+    dear.write(tmp_path / "dear.json")
+    assert dear == VoteCertificate.load(tmp_path / "dear.json")

@@ -17,7 +17,7 @@ from langchain_openai import ChatOpenAI
 from pydantic import SecretStr
 
 from langchain_stopping import AdaptiveChatModel, AdaptiveVote
-from stopping_core import AdaptiveStopping
+from stopping_core import AdaptiveStopping, TransportFailed
 from stopping_core.hybrids import BestOf, DecidedVote, Purse, Scorer
 from stopping_core.policies import Threshold
 from stopping_core.policies.baselines import VoteOfN
@@ -105,6 +105,37 @@ def test_samples_are_hung_up_on_when_it_is_decided(asynchronous: bool) -> None:
         assert 0 == server.still_open()
     told = made.response_metadata["vote"]
     assert (2, 1, True) == (told["samples"], told["cancelled"], told["cancelled_chunks"] > 0)
+    whole = sum(len(script.tokens) for script in scripts[:2])
+    assert whole < told["tokens"] == whole + told["cancelled_chunks"]
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+def test_reasoning_in_tags_does_not_vote(asynchronous: bool) -> None:
+    """Of a plain model as well, which leaves it in the text; where it never ends, nothing does."""
+    thinks = ["<think>So 3.</think>The answer is 4.", "<think>Hm.</think>It is 4.", "<think>No. 5"]
+    with CountingServer(serves(*thinks), delay=0) as server:
+        made = ask(AdaptiveVote(inner(server), VoteOfN(3), at_once=1), asynchronous)
+    told = made.response_metadata["vote"]
+    assert (["4", "it is 4", ""], thinks[0]) == (told["votes"], made.content)
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+def test_a_plain_model_books_what_it_takes(asynchronous: bool) -> None:
+    """Also of samples that break off, without which a budget would never end."""
+    purses: list[Purse] = []
+
+    def purse() -> Purse:
+        purses.append(Purse(tokens=70))
+        return purses[-1]
+
+    script = Script(["so "] * 30, drop_after=20)
+    with CountingServer([script], delay=0) as server:
+        vote = AdaptiveVote(inner(server), VoteOfN(16), at_once=1, purse=purse)
+        with pytest.raises(TransportFailed):
+            ask(vote, asynchronous)
+        assert 4 == len(server.calls)
+    (used,) = purses
+    assert 80 == used.spent.tokens
 
 
 @pytest.mark.parametrize("asynchronous", [False, True])

@@ -80,6 +80,17 @@ def test_samples_are_hung_up_on_when_it_is_decided(asynchronous: bool) -> None:
         assert 0 == server.still_open()
     told = made.additional_kwargs["vote"]
     assert (2, 1) == (told["samples"], told["cancelled"])
+    assert told["tokens"] > sum(len(script.tokens) for script in scripts[:2])
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+def test_reasoning_in_tags_does_not_vote(asynchronous: bool) -> None:
+    """Of a plain LLM as well, which leaves it in the text; where it never ends, nothing does."""
+    thinks = ["<think>So 3.</think>The answer is 4.", "<think>Hm.</think>It is 4.", "<think>No. 5"]
+    with CountingServer([Script(words(text)) for text in thinks], delay=0) as server:
+        made = ask(inner(server), VoteOfN(3), asynchronous, at_once=1)
+    told = made.additional_kwargs["vote"]
+    assert (["4", "it is 4", ""], thinks[0]) == (told["votes"], made.message.content)
 
 
 @pytest.mark.parametrize("asynchronous", [False, True])

@@ -432,7 +432,7 @@ def test_a_prompt_of_one_token_is_begun_anew(model: Any, tokenizer: Any) -> None
 
 
 def test_a_purse_ends_the_sampling(model: Any, tokenizer: Any) -> None:
-    """No sample is begun once it is empty; each is booked, the prompt with the first."""
+    """Two at once keep to it together; each is booked, the prompt with the first."""
     purse = Purse(tokens=45)
     made = vote(
         model,
@@ -446,7 +446,8 @@ def test_a_purse_ends_the_sampling(model: Any, tokenizer: Any) -> None:
         suppress_tokens=[0, 1],
     )
     assert made.short
-    assert 4 == len(made.samples) == purse.spent.requests
+    assert 3 == len(made.samples) == purse.spent.requests
+    assert 45 == purse.spent.tokens == made.tokens
     assert purse.spent.tokens == sum(one.usage.generated for one in made.samples)
     empty = vote(model, tokenizer, PROMPT, VoteOfN(3), AdaptiveStopping(), purse=purse)
     assert (0, True, None, "") == (len(empty.samples), empty.short, empty.winner, empty.answer)

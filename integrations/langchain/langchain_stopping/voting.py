@@ -16,8 +16,7 @@ from langchain_core.runnables import Runnable, RunnableConfig, patch_config
 
 from langchain_stopping.chat_model import AdaptiveChatModel
 from langchain_stopping.messages import answer_text
-from stopping_core import Usage
-from stopping_core.completeness import is_truncated
+from stopping_core import AdaptiveStopping
 from stopping_core.hybrids import (
     Decided,
     Poll,
@@ -29,7 +28,7 @@ from stopping_core.hybrids import (
     check_scorer,
     poll,
 )
-from stopping_core.policies.baselines import Sample, SampleRule, vote_key
+from stopping_core.policies.baselines import Sample, SampleRule, behind_reasoning, vote_key
 
 
 class AdaptiveVote(Runnable[LanguageModelInput, AIMessage]):
@@ -117,17 +116,19 @@ class AdaptiveVote(Runnable[LanguageModelInput, AIMessage]):
         check_scorer(self.rule, self.scorer, awaits=False)
         drawing = _Drawing.of(self)
 
-        def ask(number: int, decided: threading.Event) -> Scored[AIMessage]:
+        def ask(
+            number: int, decided: threading.Event, settings: AdaptiveStopping
+        ) -> Scored[AIMessage]:
             own = patch_config(config, callbacks=run_manager.get_child(f"sample:{number}"))
             sample = drawing.begin(number)
-            chunks = drawing.model().stream(input, own, **kwargs)
+            chunks = drawing.model(settings).stream(input, own, **kwargs)
             with closing(chunks):  # type: ignore[type-var]  # a generator, as all streams are
                 for chunk in chunks:
                     sample.take(chunk)
                     if decided.is_set():
                         raise Decided
             message = sample.message
-            scored = Scored(message, drawing.scoring.score(_complete_text(message)))
+            scored = Scored(message, drawing.scoring.score(drawing.text(message)))
             if decided.is_set():
                 raise Decided
             sample.done = True
@@ -145,15 +146,15 @@ class AdaptiveVote(Runnable[LanguageModelInput, AIMessage]):
     ) -> AIMessage:
         drawing = _Drawing.of(self)
 
-        async def ask(number: int) -> Scored[AIMessage]:
+        async def ask(number: int, settings: AdaptiveStopping) -> Scored[AIMessage]:
             own = patch_config(config, callbacks=run_manager.get_child(f"sample:{number}"))
             sample = drawing.begin(number)
-            chunks = drawing.model().astream(input, own, **kwargs)
+            chunks = drawing.model(settings).astream(input, own, **kwargs)
             async with aclosing(chunks):  # type: ignore[type-var]  # likewise
                 async for chunk in chunks:
                     sample.take(chunk)
             message = sample.message
-            scored = Scored(message, await drawing.scoring.ascore(_complete_text(message)))
+            scored = Scored(message, await drawing.scoring.ascore(drawing.text(message)))
             sample.done = True
             return scored
 
@@ -187,57 +188,59 @@ class _Drawing:
     """The samples of one question."""
 
     vote: AdaptiveVote
-    purse: Purse | None
+    adaptive: AdaptiveChatModel
     scoring: Scoring
     samples: dict[int, _Sample] = field(default_factory=dict)
 
     @classmethod
     def of(cls, vote: AdaptiveVote) -> Self:
-        return cls(vote, None if vote.purse is None else vote.purse(), Scoring(vote.scorer))
+        model = vote.model
+        if not isinstance(model, AdaptiveChatModel):  # one that books what it takes, and no more
+            model = AdaptiveChatModel(inner=model, stopping=AdaptiveStopping(mode="shadow"))
+        return cls(vote, model, Scoring(vote.scorer))
 
     @property
     def settings(self) -> dict[str, Any]:
-        return {"at_once": self.vote.at_once, "ahead": self.vote.ahead, "purse": self.purse}
+        return {
+            "stopping": self.adaptive.stopping,
+            "at_once": self.vote.at_once,
+            "ahead": self.vote.ahead,
+            "purse": None if self.vote.purse is None else self.vote.purse(),
+            "key": self.vote.key,
+        }
 
     def begin(self, number: int) -> _Sample:
         return self.samples.setdefault(number, _Sample())
 
-    def model(self) -> BaseChatModel:
-        """The model for the next sample, within what is left; it then books itself."""
-        model = self.vote.model
-        if self.purse is None or not isinstance(model, AdaptiveChatModel):
-            return model
-        return model.model_copy(update={"stopping": self.purse.settings(model.stopping)})
+    def model(self, settings: AdaptiveStopping) -> BaseChatModel:
+        """The model for one sample."""
+        return self.adaptive.model_copy(update={"stopping": settings})
 
     def read(self, scored: Scored[AIMessage]) -> Sample:
-        """What a message is to the vote; a plain model's is booked here."""
-        message = scored.value
-        used = message.usage_metadata
+        """What a message is to the vote."""
+        used = scored.value.usage_metadata
         tokens = 0 if used is None else used["output_tokens"]
         prompt = 0 if used is None else used["input_tokens"]
-        if self.purse is not None and not isinstance(self.vote.model, AdaptiveChatModel):
-            self.purse.book(Usage(prompt=prompt, generated=tokens, estimated=used is None))
-        text = _complete_text(message)
+        text = self.text(scored.value)
         return Sample(
             self.vote.key(text) if text.strip() else "", tokens, prompt, None, scored.score
         )
+
+    def text(self, message: AIMessage) -> str:
+        """The text of a message behind its reasoning; ``""`` where it is not complete."""
+        if not message.response_metadata["stopping"]["complete"]:
+            return ""
+        return behind_reasoning(answer_text(message), self.adaptive.stopping.reasoning_tags)
 
     def told(self, made: Poll[Scored[AIMessage]]) -> AIMessage:
         """The winner's message, with how the vote went and what it all took."""
         report = self.scoring.report(made)
         winner = (made.winner or next(iter(made.samples), Scored(AIMessage("")))).value
         usage = None
-        for used in (one.value.usage_metadata for one in made.samples):
+        for one in self.samples.values():
+            used = None if one.whole is None else one.whole.usage_metadata
             usage = add_usage(usage, used) if used else usage
         unheard = [one.chunks for one in self.samples.values() if not one.done]
         vote = {**report, "cancelled_chunks": sum(unheard)}
         metadata = {**winner.response_metadata, "vote": vote}
         return winner.model_copy(update={"response_metadata": metadata, "usage_metadata": usage})
-
-
-def _complete_text(message: AIMessage) -> str:
-    """The text of a message; ``""`` where it is not complete."""
-    report = message.response_metadata.get("stopping")
-    broken = is_truncated(message.response_metadata.get("finish_reason"))
-    complete = not broken if report is None else bool(report["complete"])
-    return answer_text(message) if complete else ""

@@ -240,13 +240,31 @@ def pick(scores: torch.Tensor, points: Sequence[float]) -> torch.Tensor:
         points: In [0, 1), one a row.
 
     Returns:
-        The tokens.  # (rows,)
+        The tokens; never one that is ruled out.  # (rows,)
+
+    Raises:
+        ValueError: The scores of a row are no distribution.
     """
     exact = scores.cpu() if scores.device.type == "mps" else scores  # which has no doubles
     ladder = torch.softmax(exact.double(), dim=-1).cumsum(dim=-1)  # (rows, vocabulary)
+    top = ladder[:, -1:]
+    if top.isnan().any():
+        row = int(top[:, 0].isnan().nonzero()[0, 0])
+        raise ValueError(
+            "scores must hold a finite one in each row, and neither NaN nor inf, "
+            f"got {_summary(exact[row])} in row {row}"
+        )
     heights = torch.tensor(points, dtype=ladder.dtype, device=ladder.device)[:, None]
-    found = torch.searchsorted(ladder, heights * ladder[:, -1:], right=True)[:, 0]
+    below = torch.minimum(heights * top, top.nextafter(torch.zeros_like(top)))  # if rounded up
+    found = torch.searchsorted(ladder, below, right=True)[:, 0]
     return found.to(scores.device)
+
+
+def _summary(scores: torch.Tensor) -> str:
+    """Say what is wrong with scores that give no distribution."""
+    if scores.isnan().any():
+        return f"{int(scores.isnan().sum())} times NaN"
+    return "inf" if scores.isposinf().any() else "-inf for every token"
 
 
 def check_whole_attention(model: Any, purpose: str) -> None:

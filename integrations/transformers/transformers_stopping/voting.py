@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from stopping_core import AdaptiveStopping, Completion, Request
-from stopping_core.hybrids import Decided, Poll, Purse, Scorer, Scoring, check_scorer
+from stopping_core.hybrids import Decided, Poll, Purse, Scorer, Scoring, check_scorer, vote_of
 from stopping_core.hybrids.polling import Polling
 from stopping_core.hybrids.voting import voting
 from stopping_core.policies.baselines import Sample, SampleRule, vote_key
@@ -103,18 +103,21 @@ def vote(
         raise ValueError(f"rule must need nothing but samples, {rule!r} needs {others}")
     check_scorer(rule, scorer, awaits=False)
     scoring = Scoring(scorer)
-    polling = Polling(rule, partial(_sample, key, scoring), at_once, ahead, purse)
     calls = _calls(model, tokenizer, prompt, **kwargs)
     known = known_request(request, calls, stopping)
     lanes = Lanes(calls)
-    with voting(rule):
+    with voting(rule, key) as own:
+        polling = Polling(
+            *(rule, partial(_sample, key, scoring), at_once, ahead, purse, own, stopping),
+            most=known.max_tokens,
+        )
         try:
             while polling.more():
-                numbers = polling.begin(len(lanes))
-                for number in numbers:
+                numbers = 0
+                for number, settings in polling.begin(len(lanes)):
+                    numbers += 1
                     try:
-                        own = stopping if purse is None else purse.settings(stopping)
-                        lanes.begin(number, own, known, seed)
+                        lanes.begin(number, settings, known, seed)
                     except Exception as error:
                         polling.end(number, partial(_fail, error), error)
                 if lanes:
@@ -125,6 +128,8 @@ def vote(
         except BaseException as error:
             lanes.abandon(error)
             raise
+        finally:
+            polling.close()
         lanes.abandon(Decided())
     made = polling.result(cancelled=len(lanes))
     scoring.report(made)  # raises where the scorer has failed
@@ -153,13 +158,7 @@ def _calls(
 def _sample(key: Callable[[str], Any], scoring: Scoring, completion: Completion) -> Sample:
     """What a completion is to the vote."""
     text = completion.text if completion.complete else ""
-    usage = completion.usage
-    return Sample(
-        key(text) if text.strip() else "",
-        usage.generated + usage.probed + usage.unseen,
-        usage.prompt,
-        score=scoring.score(text),
-    )
+    return vote_of(completion, key, scoring.score(text))
 
 
 def _fail(error: Exception) -> NoReturn:

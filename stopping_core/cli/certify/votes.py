@@ -22,7 +22,6 @@ from stopping_core.cli.certify.run import (
     Unit,
     check_channel,
     columns_of,
-    not_kept,
     one_of_each,
     shows_answer,
     unseen,
@@ -31,8 +30,9 @@ from stopping_core.cli.fit.recorded import Recorded, origin_of, read_recorded
 from stopping_core.completeness import default_check
 from stopping_core.hybrids import DecidedVote, VoteCertificate, VoteLevel
 from stopping_core.policies.learned import LearnedStopping
+from stopping_core.results import Draft
 from stopping_core.templates import Template
-from stopping_core.traces.graded import Graded
+from stopping_core.traces.columns import Columns
 from stopping_core.traces.run import Run
 from stopping_core.traces.splits import split
 from stopping_core.traces.sweep import cut
@@ -100,6 +100,7 @@ def run(settings: Settings) -> bool:
     _check(settings)
     fitted = FittedModel.load(settings.model)
     recorded = read_recorded(settings.traces, settings.template)
+    _check_samples(recorded.runs)
     check_channel(settings.model, fitted, recorded.scope)
     runs = unseen(settings.model, fitted, recorded.runs)
     most, questions = _questions(settings, runs)
@@ -142,8 +143,10 @@ def vote(questions: Sequence[Sequence[Run]], scope: Scope, fitted: FittedModel, 
 
     A vote is lost where the full one is right and it is not. It also counts as lost, where the full
     one is right, if it took a sample of which the recording does not show what a session makes of
-    it: see :func:`~stopping_core.cli.certify.run.shows_answer` and
-    :func:`~stopping_core.cli.certify.run.not_kept`.
+    it. Such is one whose reasoning was ended where no probe shows the answer: see
+    :func:`~stopping_core.cli.certify.run.shows_answer`. And such is one that was not ended and is
+    not complete, right or wrong: cut off by its limit, say, or with reasoning that never closed. A
+    session goes on with it or begins it anew, so that it votes for another answer, or for none.
 
     Args:
         questions: The samples of each, in the order in which they were drawn.
@@ -156,16 +159,15 @@ def vote(questions: Sequence[Sequence[Run]], scope: Scope, fitted: FittedModel, 
     """
     runs = tuple(run for some in questions for run in some[:most])
     columns = columns_of(runs, scope)
-    graded = Graded(columns)
     ballot = Ballot.of(runs, scope.reasoning_tags)
     full = ballot.full()
     check = default_check() if scope.channel == "answer" else None
-    dropped = not_kept(graded)
+    incomplete = _incomplete(columns)
     shape = len(questions), len(fitted.path), len(CONFIDENCES)
     lost, spent = np.zeros(shape, dtype=np.bool_), np.zeros(shape)
     for i, threshold in enumerate(fitted.path):
         cuts = cut(columns, LearnedStopping(threshold, fitted.model, scope.look_every), check)
-        unsure = dropped & ~cuts.stopped
+        unsure = incomplete & ~cuts.stopped
         if scope.channel == "reasoning":
             for number in np.flatnonzero(cuts.stopped).tolist():
                 unsure[number] = not shows_answer(columns.probe(int(cuts.row[number])), scope)
@@ -178,6 +180,18 @@ def vote(questions: Sequence[Sequence[Run]], scope: Scope, fitted: FittedModel, 
             lost[:, i, j] = full.right & (~scores.right | unknown)
             spent[:, i, j] = scores.generated
     return Votes(runs, most, lost, spent, ballot.tokens)
+
+
+def _incomplete(columns: Columns) -> NDArray[np.bool_]:
+    """Say of which full runs a session would not take the answer as it is.  # (runs,)."""
+    check = default_check()
+    drafts = [
+        Draft(columns.answer(number), finish_reason=one.finish_reason)
+        for number, one in enumerate(columns.runs)
+    ]
+    asked = zip(columns.runs, drafts, strict=True)
+    verdicts = [check(one.request(), draft).complete for one, draft in asked]
+    return ~np.array(verdicts, dtype=np.bool_)
 
 
 def walk(votes: Votes) -> list[tuple[int, int]]:
@@ -206,8 +220,26 @@ def _check(settings: Settings) -> None:
         raise IsADirectoryError(f"--out must be a file, got the folder {settings.out}")
     if not (math.isfinite(settings.share) and 0 < settings.share < 1):
         raise ValueError(f"--share must be in (0, 1), got {settings.share}")
+    if not 0 < settings.confidence < 1:
+        raise ValueError(f"--confidence must be in (0, 1), got {settings.confidence}")
     if settings.samples is not None and settings.samples < 2:
         raise ValueError(f"--samples must be >= 2, got {settings.samples}")
+
+
+def _check_samples(runs: Sequence[Run]) -> None:
+    """Refuse a sample that is there twice: it would vote twice.
+
+    Raises:
+        ValueError: There is one.
+    """
+    found: set[tuple[str, int]] = set()
+    for one in runs:
+        if (one.question_id, one.sample) in found:
+            raise ValueError(
+                f"traces must hold each sample once, got sample {one.sample} of question "
+                f"{one.question_id!r} twice"
+            )
+        found.add((one.question_id, one.sample))
 
 
 def _questions(settings: Settings, runs: Sequence[Run]) -> tuple[int, list[list[Run]]]:

@@ -42,13 +42,12 @@ def read_recorded(paths: Sequence[Path], template: Template | str | None) -> Rec
         template: Their template, or its name or file; None for that of their name in this package.
 
     Raises:
-        ValueError: A file is damaged, or they are not of one model, template and cap, or the
-            template is not that of the runs.
+        ValueError: A file is damaged, or two are the same, or they are not of one model, template
+            and cap, or the template is not that of the runs.
         OSError: A file cannot be read.
     """
+    digests = _digests(paths)
     traces = {path: read_trace(path) for path in paths}
-    if len(traces) < len(paths):
-        raise ValueError(f"traces must differ, got {', '.join(map(str, paths))}")
     first, *others = traces.items()
     for path, trace in others:
         check_alike(first[0], first[1].header, path, trace.header)
@@ -59,7 +58,7 @@ def read_recorded(paths: Sequence[Path], template: Template | str | None) -> Rec
     return Recorded(
         runs,
         _scope(first[1], known, frames.pop() if len(frames) == 1 else None, runs),
-        tuple(hashlib.sha256(path.read_bytes()).hexdigest() for path in paths),
+        digests,
     )
 
 
@@ -92,6 +91,23 @@ def origin_of(recorded: Recorded, runs: Sequence[Run], seed: int) -> Origin:
 def family_hashes(runs: Sequence[Run]) -> tuple[str, ...]:
     """The families of some runs, each once, sorted."""
     return tuple(sorted(set(map(family_hash, runs))))
+
+
+def _digests(paths: Sequence[Path]) -> tuple[str, ...]:
+    """Take the SHA-256 of each file.
+
+    Raises:
+        ValueError: Two of them hold the same.
+    """
+    if len(set(paths)) < len(paths):
+        raise ValueError(f"traces must differ, got {', '.join(map(str, paths))}")
+    found: dict[str, Path] = {}
+    for path in paths:
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        if digest in found:
+            raise ValueError(f"traces must differ, got the same content in {found[digest]}, {path}")
+        found[digest] = path
+    return tuple(found)
 
 
 def _template(path: Path, header: Header, given: Template | str | None) -> Template:

@@ -36,7 +36,14 @@ from stopping_core.policies.baselines.low_entropy import LowEntropy
 from stopping_core.policies.baselines.low_group_confidence import LowGroupConfidence
 from stopping_core.policies.baselines.newline import Newline
 from stopping_core.policies.baselines.one_budget import OneBudget
-from stopping_core.policies.baselines.samples import Drawn, Sample, SampleRule, draw, vote_key
+from stopping_core.policies.baselines.samples import (
+    Drawn,
+    Sample,
+    SampleRule,
+    behind_reasoning,
+    draw,
+    vote_key,
+)
 from stopping_core.policies.baselines.schedule import Schedule
 from stopping_core.policies.baselines.semantic_rounds import SemanticRounds
 from stopping_core.policies.baselines.sequential_edfl import SequentialEdfl
@@ -84,6 +91,7 @@ __all__ = [
     "ThoughtCalibration",
     "Tier",
     "VoteOfN",
+    "behind_reasoning",
     "draw",
     "vote_key",
 ]

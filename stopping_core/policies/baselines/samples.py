@@ -52,14 +52,11 @@ class Sample:
             run: The run.
             tags: Tags of its reasoning; only what comes after the closing one is an answer.
         """
-        text, closed = run.text, True
-        if tags is not None and text.lstrip().startswith(tags[0]):
-            _, closing, text = text.partition(tags[1])
-            closed = bool(closing)
+        text = run.text if tags is None else behind_reasoning(run.text, tags)
         confidences = None
         if run.top_logprobs is not None:
             confidences = token_confidences(run.top_logprobs)
-        return cls(vote_key(text) if closed else "", len(run), run.prompt_tokens or 0, confidences)
+        return cls(vote_key(text), len(run), run.prompt_tokens or 0, confidences)
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,11 +173,26 @@ def tally(votes: Iterable[tuple[Key, float]]) -> dict[Key, float]:
     return totals
 
 
+def behind_reasoning(text: str, tags: tuple[str, str]) -> str:
+    """What stands behind the reasoning that a text begins with; ``""`` where that never ends.
+
+    Args:
+        text: An answer.
+        tags: Around the reasoning.
+
+    Examples:
+        >>> tags = ("<think>", "</think>")
+        >>> behind_reasoning("<think>Hm.</think>4", tags), behind_reasoning("4", tags)
+        ('4', '4')
+    """
+    return text.partition(tags[1])[2] if text.lstrip().startswith(tags[0]) else text
+
+
 def vote_key(text: str) -> Key:
     r"""What votes compare of an answer text.
 
     The answer that it states last (``The answer is 42.``, ``\boxed{42}``, ``#### 42``), else its
-    first sentence; numbers as numbers, all else after SQuAD's normalisation.
+    first sentence; numbers as numbers, all else as words. ``""`` where there is none.
 
     Examples:
         >>> vote_key("5 + 5 is 10.\nThe answer is 10. So ten.") == vote_key("10.0")

@@ -23,7 +23,7 @@ from stopping_core.hybrids import (
     check_scorer,
     poll,
 )
-from stopping_core.policies.baselines import Sample, SampleRule, vote_key
+from stopping_core.policies.baselines import Sample, SampleRule, behind_reasoning, vote_key
 from stopping_core.stopping import AdaptiveStopping
 
 
@@ -76,17 +76,26 @@ def vote(
     check_scorer(rule, scorer, awaits=False)
     adaptive, scoring = _adaptive(llm), Scoring(scorer)
 
-    def ask(number: int, decided: threading.Event) -> Scored[ChatResponse]:
+    def ask(
+        number: int, decided: threading.Event, settings: AdaptiveStopping
+    ) -> Scored[ChatResponse]:
         last: ChatResponse | None = None
-        with closing(_within(adaptive, purse).stream_chat(messages, **kwargs)) as stream:
+        with closing(_with(adaptive, settings).stream_chat(messages, **kwargs)) as stream:
             for response in stream:
                 last = response
                 if decided.is_set():
                     raise Decided
         response = last or _nothing()
-        return Scored(response, scoring.score(_complete_text(response)))
+        return Scored(response, scoring.score(_complete_text(response, adaptive)))
 
-    made = poll(rule, ask, _reader(key), at_once=at_once, ahead=ahead, purse=purse)
+    made = poll(
+        *(rule, ask, _reader(key, adaptive)),
+        stopping=adaptive.stopping,
+        at_once=at_once,
+        ahead=ahead,
+        purse=purse,
+        key=key,
+    )
     return _told(made, scoring)
 
 
@@ -109,16 +118,23 @@ async def avote(
     check_scorer(rule, scorer)
     adaptive, scoring = _adaptive(llm), Scoring(scorer)
 
-    async def ask(number: int) -> Scored[ChatResponse]:
+    async def ask(number: int, settings: AdaptiveStopping) -> Scored[ChatResponse]:
         last: ChatResponse | None = None
-        stream = await _within(adaptive, purse).astream_chat(messages, **kwargs)
+        stream = await _with(adaptive, settings).astream_chat(messages, **kwargs)
         async with aclosing(stream):
             async for response in stream:
                 last = response
         response = last or _nothing()
-        return Scored(response, await scoring.ascore(_complete_text(response)))
+        return Scored(response, await scoring.ascore(_complete_text(response, adaptive)))
 
-    made = await apoll(rule, ask, _reader(key), at_once=at_once, ahead=ahead, purse=purse)
+    made = await apoll(
+        *(rule, ask, _reader(key, adaptive)),
+        stopping=adaptive.stopping,
+        at_once=at_once,
+        ahead=ahead,
+        purse=purse,
+        key=key,
+    )
     return _told(made, scoring)
 
 
@@ -129,25 +145,28 @@ def _adaptive(llm: LLM) -> AdaptiveLLM:
     return adaptive_llm(llm, AdaptiveStopping(mode="shadow"))
 
 
-def _within(llm: AdaptiveLLM, purse: Purse | None) -> AdaptiveLLM:
-    if purse is None:
-        return llm
-    return llm.model_copy(update={"stopping": purse.settings(llm.stopping)})
+def _with(llm: AdaptiveLLM, settings: AdaptiveStopping) -> AdaptiveLLM:
+    return llm.model_copy(update={"stopping": settings})
 
 
-def _reader(key: Callable[[str], Any]) -> Callable[[Scored[ChatResponse]], Sample]:
+def _reader(
+    key: Callable[[str], Any], llm: AdaptiveLLM
+) -> Callable[[Scored[ChatResponse]], Sample]:
     def read(scored: Scored[ChatResponse]) -> Sample:
-        text = _complete_text(scored.value)
-        tokens = (_report(scored.value).get("tokens") or {}).get("generated", 0)
-        return Sample(key(text) if text.strip() else "", tokens, score=scored.score)
+        text = _complete_text(scored.value, llm)
+        used = _report(scored.value).get("tokens") or {}
+        tokens = sum(used.get(kind, 0) for kind in ("generated", "probed", "unseen"))
+        answer = key(text) if text.strip() else ""
+        return Sample(answer, tokens, used.get("prompt", 0), score=scored.score)
 
     return read
 
 
-def _complete_text(response: ChatResponse) -> str:
-    """The text of a response; ``""`` where it is not complete."""
+def _complete_text(response: ChatResponse, llm: AdaptiveLLM) -> str:
+    """The text of a response behind its reasoning; ``""`` where it is not complete."""
     complete = bool(_report(response).get("complete", True))
-    return (response.message.content or "") if complete else ""
+    text = (response.message.content or "") if complete else ""
+    return behind_reasoning(text, llm.stopping.reasoning_tags)
 
 
 def _report(response: ChatResponse) -> dict[str, Any]:

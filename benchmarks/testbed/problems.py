@@ -251,6 +251,12 @@ _GENERATORS: Mapping[str, tuple[Any, Any, Callable[[Mapping[str, Any], int], Pro
     "legs": (LegCountingDataset, LegCountingConfig, _legs),
 }
 _ENDLESS = 2**62
+_TRIES = 20_000
+"""Problems of a family in a row without a new one, after which it is left out.
+
+That takes a second or two. The rarest content is a product of a number with itself, once in 8,100
+problems: the last one of its side is missed one time in twelve, one of two others in 140.
+"""
 
 
 def _family(family: _Family, seed: int) -> Iterator[Problem]:
@@ -266,9 +272,10 @@ def _family(family: _Family, seed: int) -> Iterator[Problem]:
 
 
 def problems(seed: int, side: Side) -> Iterator[Problem]:
-    """Problems of one side without end, the families mixed in their shares.
+    """Problems of one side, the families mixed in their shares.
 
-    Those for training may come again, as small ones must; those of the other sides never do.
+    Those for training may come again, as small ones must, and have no end; those of the other sides
+    never do. A family that has no more of them is left out, and they end with the last family.
 
     Args:
         seed: Of the generators and of the mixture.
@@ -278,17 +285,25 @@ def problems(seed: int, side: Side) -> Iterator[Problem]:
     streams = [_family(family, seed) for family in FAMILIES]
     shares = [family.share for family in FAMILIES]
     seen: set[str] = set()
-    while True:
+    while streams:
         (stream,) = rng.choices(streams, shares)
-        problem = next(p for p in stream if p.side == side and p.key not in seen)
+        tried = itertools.islice(stream, _TRIES)
+        problem = next((p for p in tried if p.side == side and p.key not in seen), None)
+        if problem is None:
+            place = streams.index(stream)
+            del streams[place], shares[place]
+            continue
         if side != "train":
             seen.add(problem.key)
         yield problem
 
 
 def write_questions(out: Path, number: int, seed: int, side: Side = "unseen") -> None:
-    """Write so many different problems of one side as JSON lines, as ``load_questions`` reads."""
-    out.parent.mkdir(parents=True, exist_ok=True)
+    """Write so many different problems of one side as JSON lines, as ``load_questions`` reads.
+
+    Raises:
+        ValueError: There are not so many.
+    """
     lines = [
         json.dumps(
             {
@@ -301,4 +316,10 @@ def write_questions(out: Path, number: int, seed: int, side: Side = "unseen") ->
         )
         for problem in itertools.islice(problems(seed, side), number)
     ]
+    if len(lines) < number:
+        raise ValueError(
+            f"number must be <= {len(lines)}, as there are no more problems on the side {side!r}, "
+            f"got {number}"
+        )
+    out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text("".join(f"{line}\n" for line in lines))

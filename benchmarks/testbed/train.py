@@ -204,7 +204,7 @@ def _rate(done: float, warm_up: float) -> float:
     return 0.02 + 0.98 * (1 + math.cos(math.pi * (done - warm_up) / (1 - warm_up))) / 2
 
 
-def make_testbed(out: Path, recipe: Recipe, *, unseen: int = 2000, sampled: int = 200) -> None:
+def make_testbed(out: Path, recipe: Recipe, *, unseen: int = 2000, sampled: int = 480) -> None:
     """Train, and save model, tokenizer, questions and how it was made.
 
     Args:

@@ -1,5 +1,6 @@
 """The synthetic testbed's problems and worked solutions."""
 
+import hashlib
 import itertools
 import json
 import random
@@ -10,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from benchmarks.testbed import problems as module
 from benchmarks.testbed.problems import FAMILIES, Problem, Side, problems, write_questions
 from benchmarks.testbed.solutions import CLOSE, OPEN, Solution, carries, solve
 from benchmarks.testbed.tokenizer import make_tokenizer
@@ -17,6 +19,8 @@ from stopping_core.metrics import last_number
 
 MANY = 400
 TOKENIZER = make_tokenizer()
+
+PRODUCTS = tuple(family for family in FAMILIES if family.kind == "product")
 
 seeds = st.integers(min_value=0, max_value=2**40)
 
@@ -156,3 +160,32 @@ def test_the_same_seed_writes_the_same_file(tmp_path: Path) -> None:
     lines = [json.loads(line) for line in first.read_text().splitlines()]
     assert 50 == len({line["id"] for line in lines})
     assert {("id", "question", "gold", "group", "grader")} == {tuple(x) for x in lines}
+
+
+def test_the_questions_to_sample_from_stay(tmp_path: Path) -> None:
+    """Recorded runs are of these."""
+    write_questions(tmp_path / "q.jsonl", 480, 1, "sampled")
+    digest = hashlib.sha256((tmp_path / "q.jsonl").read_bytes()).hexdigest()
+    assert "b488f213437294d30701aeb4f7121c8972375070b4586a16bc7cd8dc593fb766" == digest
+
+
+def test_a_side_that_runs_out_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nearly all of its 87 products come, each once; more cannot be written, and no file is."""
+    monkeypatch.setattr(module, "FAMILIES", PRODUCTS)
+    monkeypatch.setattr(module, "_TRIES", 2000)
+    found = [p.key for p in problems(1, "sampled")]
+    count = len(found)
+    assert 80 < count == len(set(found)) <= 87
+    with pytest.raises(ValueError, match=rf"^number must be <= {count}, .*'sampled', got 100$"):
+        write_questions(tmp_path / "q.jsonl", 100, 1, "sampled")
+    assert not list(tmp_path.iterdir())
+    write_questions(tmp_path / "q.jsonl", count, 1, "sampled")
+
+
+def test_a_family_that_runs_out_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The others go on."""
+    monkeypatch.setattr(module, "FAMILIES", (*PRODUCTS, FAMILIES[0]))
+    monkeypatch.setattr(module, "_TRIES", 2000)
+    kinds = [p.kind for p in some(1, "sampled", 250)]
+    assert {"product", "sum"} == set(kinds[:10])
+    assert {"sum"} == set(kinds[-20:])

@@ -156,7 +156,7 @@ class AdaptiveStopping:
             raise ValueError(
                 f"reasoning_tags must be two non-empty strings, got {self.reasoning_tags!r}"
             )
-        _check_steer(self.steer, self.certificate)
+        _check_steer(self.steer, self.audit, self.certificate)
         object.__setattr__(self, "trust", tuple(self.trust))
         if unknown := sorted(set(self.trust) - set(get_args(Difference))):
             raise ValueError(f"trust must hold some of {get_args(Difference)}, got {unknown}")
@@ -369,7 +369,9 @@ def _check_challenger(value: object) -> None:
         raise ValueError(f"challenger must not need probes, got {value!r}")
 
 
-def _check_steer(steer: object, certificate: Certificate | None) -> None:
+def _check_steer(steer: object, audit: float, certificate: Certificate | None) -> None:
+    if audit and certificate is not None and not certificate.of_requests:
+        raise ValueError(f"audit must be 0 where levels are those of votes, got {audit}")
     if steer is None:
         return
     _check_callable("steer", steer)

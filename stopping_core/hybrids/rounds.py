@@ -81,7 +81,7 @@ class Rounds:
     """Says after each round of a loop whether there is another: retrieve, draft, and so on.
 
     It is over when the last ``patience`` drafts say the same; when the evidence is enough; when
-    retrieval has run dry, so that the next draft would be made from what this one was made from;
+    retrieval has run ``dry``, so that the next draft is made from what this one was made from;
     after ``most`` rounds; or when the purse is empty. The first of these that holds is the reason.
 
     The draft to return is the last one that is not blank. Where ``most`` or the purse ended a loop
@@ -100,7 +100,9 @@ class Rounds:
             ones.
         enough: Is told the evidence as it was given after a round, and says whether it suffices.
         dry: Rounds in a row that bring no new passage, >= 1, or None for any number. The first
-            round with evidence is never one of them, and without evidence there are none.
+            round with evidence is never one of them, and without evidence there are none. Passages
+            that are known may still be read otherwise: on made-up questions of two hops an end
+            after the first such round lost answers (``python -m benchmarks.rounds``).
 
     Raises:
         ValueError: An argument is out of its interval, or there are both ``alike`` and ``same``.
@@ -123,7 +125,7 @@ class Rounds:
     alike: float | None = None
     same: Callable[[str, str], bool] | None = None
     enough: Callable[[Sequence[str]], bool] | None = None
-    dry: int | None = 1
+    dry: int | None = None
 
     def __post_init__(self) -> None:
         _check_whole("most", self.most, 1)

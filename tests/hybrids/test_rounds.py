@@ -86,9 +86,9 @@ def test_evidence_that_is_enough_ends_it() -> None:
 def test_retrieval_that_has_run_dry_ends_it(second: list[str]) -> None:
     """The next draft would be made from what this one was made from."""
     drafts, evidence = [LYON, PARIS, ROME], [["a b"], second, ["c"]]
-    assert ("nothing new", 2, PARIS) == ending(play(Rounds(), drafts, evidence))
-    for dry in (2, None):
-        assert not play(Rounds(dry=dry), drafts, evidence).done
+    assert ("nothing new", 2, PARIS) == ending(play(Rounds(dry=1), drafts, evidence))
+    for rounds in (Rounds(dry=2), Rounds()):
+        assert not play(rounds, drafts, evidence).done
 
 
 def test_dry_rounds_count_in_a_row() -> None:
@@ -147,7 +147,7 @@ def test_the_best_reason_is_the_one_that_is_told() -> None:
     enough = Rounds(most=2, enough=lambda evidence: len(evidence) > 1)
     assert "same answer" == play(enough, [PARIS, PARIS], dry).why
     assert "enough evidence" == play(enough, [PARIS, LYON], dry).why
-    assert "nothing new" == play(Rounds(most=2), [PARIS, LYON], dry).why
+    assert "nothing new" == play(Rounds(most=2, dry=1), [PARIS, LYON], dry).why
     assert "most rounds" == Rounds(most=1).after(None, PARIS, purse=purse).why
     assert "budget" == Rounds(most=2).after(None, PARIS, purse=purse).why
 

@@ -256,6 +256,8 @@ def test_a_budget_that_is_too_small_ends_the_vote(
 def test_its_samples_are_neither_steered_nor_taken_for_others(certificate: VoteCertificate) -> None:
     with pytest.raises(ValueError, match="steer must be None where the levels are those of votes"):
         certificate.stopping(0.05, steer=lambda request, certificate: None)
+    with pytest.raises(ValueError, match=r"audit must be 0 where levels .*, got 0\.1"):
+        certificate.stopping(0.05, audit=0.1)
     names = {
         one.stopping(0.05).certificate.fingerprint  # type: ignore[union-attr]  # there is one
         for one in (certificate, replace(certificate, most=16))

@@ -310,7 +310,7 @@ def test_messages_and_documents_are_read() -> None:
         }
 
     names = {"draft": "messages", "evidence": "found", "answer": "best", "keep": "count"}
-    graph = loop(write, Rounds(), Found, **names).compile(checkpointer=InMemorySaver())
+    graph = loop(write, Rounds(dry=1), Found, **names).compile(checkpointer=InMemorySaver())
     state = graph.invoke({"messages": []}, THREAD)
     kept = graph.get_state(THREAD).values["count"]
     assert ("nothing new", DRAFTS[:2]) == (kept["why"], kept["drafts"])

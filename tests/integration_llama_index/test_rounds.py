@@ -199,7 +199,7 @@ class Once(Workflow):
     @step
     async def judge(self, ctx: Context, ev: StartEvent) -> StopEvent:
         for evidence in ev.evidence:
-            state = await judge_round(Rounds(), ctx, f"{evidence}", evidence)
+            state = await judge_round(Rounds(dry=1), ctx, f"{evidence}", evidence)
         return StopEvent(result=state)
 
 

@@ -35,9 +35,9 @@ class AdaptiveVote(Runnable[LanguageModelInput, AIMessage]):
     """Asks a chat model several times, and takes the answer that most samples give, or the best.
 
     It draws as many samples as its rule wants, several at a time, and hangs up on those that are
-    under way when the vote is decided. The model has to sample (a temperature above 0). Where it is
-    an ``AdaptiveChatModel``, each sample is stopped and checked as its settings say; one that is
-    not complete gives no answer.
+    under way when the vote is decided: in async code at once, in threads at their next token. The
+    model has to sample (a temperature above 0). Where it is an ``AdaptiveChatModel``, each sample
+    is stopped and checked as its settings say; one that is not complete gives no answer.
 
     What comes back is the message of the first sample that gave the answer, with ``BestOf`` that of
     the one with the highest score. Its ``response_metadata["vote"]`` says how the vote went, and

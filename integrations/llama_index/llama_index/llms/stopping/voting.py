@@ -42,9 +42,9 @@ def vote(
     """Ask an LLM several times, and take the answer that most samples give, or the best.
 
     As many samples are drawn as the rule wants, several at a time, and those that are under way
-    when the vote is decided are hung up on. The LLM has to sample (a temperature above 0). Where it
-    is an ``AdaptiveLLM``, each sample is stopped and checked as its settings say; one that is not
-    complete gives no answer.
+    when the vote is decided are hung up on at their next token, in tasks at once. The LLM has to
+    sample (a temperature above 0). Where it is an ``AdaptiveLLM``, each sample is stopped and
+    checked as its settings say; one that is not complete gives no answer.
 
     Args:
         llm: Any LLM.

@@ -74,12 +74,12 @@ class VoteCertificate:
 
     The loss is against the vote of ``most`` whole samples: an answer that it has right and the
     vote that was cut short has not. With probability ``confidence`` over the questions that were
-    drawn, each level keeps its risk for questions of the same kind. ``stopping certify --vote``
+    drawn, each level keeps its risk for questions of the same kind. ``stopping certify-vote``
     makes it. Rule and settings of a level go together:
 
         certificate = VoteCertificate.load("vote.json")
         AdaptiveVote(
-            AdaptiveChatModel(model=chat, stopping=certificate.stopping(0.02)),
+            AdaptiveChatModel(inner=chat, stopping=certificate.stopping(0.02)),
             certificate.rule(0.02),
         )
 

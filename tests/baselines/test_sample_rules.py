@@ -275,7 +275,7 @@ def test_other_answers_are_other_votes(one: str, other: str) -> None:
 
 def test_zero_is_an_answer() -> None:
     """Not one that says nothing."""
-    assert vote_key("The answer is 4. Well.") == vote_key("4")
+    assert vote_key("The answer is 4. Well.") == vote_key("4") == vote_key(": 4")
     zero = [Sample(vote_key("0"), 1), Sample(vote_key("0"), 1), Sample(vote_key("3"), 1)]
     drawn = draw(VoteOfN(3), zero)
     assert drawn.answer == 0

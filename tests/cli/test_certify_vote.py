@@ -145,7 +145,7 @@ def test_the_walk_is_from_careful_to_aggressive() -> None:
     lost[:9, 2, :] = True
     spent = np.full((20, 3, 2), 5.0)
     spent[:, :, 1] = 1.0
-    votes = Votes((), 2, lost, spent, np.full(20, 10.0))
+    votes = Votes((), 2, 0, lost, spent, np.full(20, 10.0))
     assert [(0, 0), (0, 1), (1, 1)] == walk(votes)
     assert 0.9 == pytest.approx(votes.saving((1, 1)))
 
@@ -210,3 +210,16 @@ def test_a_sample_does_not_vote_twice(folder: Path, tmp_path: Path) -> None:
         assert code != 0
         assert wanted in told
         assert not (tmp_path / "twice.json").exists()
+
+
+def test_samples_that_the_cap_cut_off_are_told(folder: Path, tmp_path: Path) -> None:
+    """Else nobody would know why nothing can be certified."""
+    trace = read_trace(folder / "samples.parquet")
+    broken = [replace(run, finish_reason="length") for run in trace.runs]
+    write_trace(tmp_path / "cut.parquet", replace(trace, runs=tuple(broken)))
+    code, told = stopping(
+        *("certify-vote", folder / "model.json", tmp_path / "cut.parquet"),
+        *("--out", tmp_path / "cut.json"),
+    )
+    assert 1 == code
+    assert "220 of 220 samples are not complete, such as those that the cap of 100 tokens" in told

@@ -69,7 +69,7 @@ def vote(
         stopping: What to do with each sample.
         at_once: Samples under way at most, >= 1.
         ahead: How many more may be begun than are surely wanted, >= 0: a shorter wait, for tokens.
-        seed: Of the draws, >= 0.
+        seed: Of the draws, >= 0. Questions with one seed share their draws: give each its own.
         key: What votes compare of an answer. By default the answer that it states last, else its
             first sentence; numbers as numbers.
         purse: The budget of the question; what a scorer costs is not booked.

@@ -71,6 +71,7 @@ class Votes:
     Args:
         runs: The samples.
         most: Samples of the full vote.
+        incomplete: How many of them a session would not take as they are.
         lost: Whether the answer of the full vote is lost.  # (questions, thresholds, confidences)
         spent: Output tokens.  # (questions, thresholds, confidences)
         whole: Output tokens of the full votes.  # (questions,)
@@ -78,6 +79,7 @@ class Votes:
 
     runs: tuple[Run, ...]
     most: int
+    incomplete: int
     lost: NDArray[np.bool_]
     spent: NDArray[np.float64]
     whole: NDArray[np.float64]
@@ -123,6 +125,15 @@ def run(settings: Settings) -> bool:
         highlight=False,
         soft_wrap=True,
     )
+    if tested.incomplete:
+        console.print(
+            f"{tested.incomplete} of {len(tested.runs)} samples are not complete, such as those "
+            f"that the cap of {recorded.scope.max_tokens} tokens cut off: a vote that draws one "
+            f"whole counts as lost.",
+            markup=False,
+            highlight=False,
+            soft_wrap=True,
+        )
     savings = [tested.saving(at) for at in path]
     console.print(_table(proven, pairs, savings, settings.confidence))
     levels = tuple(
@@ -179,7 +190,7 @@ def vote(questions: Sequence[Sequence[Run]], scope: Scope, fitted: FittedModel, 
             unknown = [unsure[list(numbers[: one.samples])].any() for numbers, one in taken]
             lost[:, i, j] = full.right & (~scores.right | unknown)
             spent[:, i, j] = scores.generated
-    return Votes(runs, most, lost, spent, ballot.tokens)
+    return Votes(runs, most, int(incomplete.sum()), lost, spent, ballot.tokens)
 
 
 def _incomplete(columns: Columns) -> NDArray[np.bool_]:

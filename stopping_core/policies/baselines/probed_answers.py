@@ -47,7 +47,7 @@ def answer_key(text: str) -> Key:
     """
     sentence = first_sentence(text.strip())
     answer = last_answer(sentence) or sentence
-    answer = answer.lstrip(_AROUND).rstrip(_AROUND + _CLOSING)
+    answer = answer.lstrip(f"{_AROUND}:").rstrip(_AROUND + _CLOSING)
     if answer[:1] == answer[-1:] == "$":  # a formula
         answer = answer.strip("$").lstrip(_AROUND).rstrip(_AROUND + _CLOSING)
     number = _NUMBER.fullmatch(answer)

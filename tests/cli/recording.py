@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+import signal
 import sys
 import time
 from collections.abc import Sequence
@@ -55,6 +56,7 @@ def start(log: Path, *arguments: str | Path) -> BaseProcess:
 
 def _record(log: Path, arguments: list[str]) -> None:
     os.environ["COLUMNS"] = "200"
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job ignores Ctrl-C
     with log.open("w", buffering=1) as stream:
         sys.stdout = sys.stderr = stream
         app(["record", *arguments])

@@ -95,7 +95,7 @@ class Recording:
 
 def test_killed(folder: Path, tmp_path: Path) -> None:
     """Ctrl-C, then a kill -9 after a batch: the resumed file equals the undisturbed one."""
-    recording = Recording(folder, tmp_path, questions=24, tokens=120)
+    recording = Recording(folder, tmp_path, questions=12, tokens=60)
     recording.undisturbed()
 
     def first_part(process: BaseProcess) -> None:
@@ -103,7 +103,7 @@ def test_killed(folder: Path, tmp_path: Path) -> None:
             time.sleep(0.002)
 
     said = recording.interrupt(first_part)
-    assert re.search(r"killed.parquet: \d+ of 48 runs are recorded: the same `stopping rec", said)
+    assert re.search(r"killed.parquet: \d+ of 24 runs are recorded: the same `stopping rec", said)
     assert recording.kill(first_part)
     recording.resume()
 

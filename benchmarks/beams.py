@@ -211,7 +211,7 @@ def main() -> None:
     parser.add_argument("--questions", type=int, default=48, help="how many, from the first on")
     parser.add_argument("--beams", type=int, default=4)
     parser.add_argument("--max-tokens", type=int, default=400)
-    parser.add_argument("--out", type=Path, required=True, help="the table, Markdown")
+    parser.add_argument("--out", type=Path, help="write the table there, Markdown")
     asked = parser.parse_args()
     torch.set_num_threads(1)
     model, tokenizer = load(None if asked.trace else asked.model, progress=False)
@@ -238,7 +238,8 @@ def main() -> None:
         "",
         *table(answers, [question.group for question in questions]),
     ]
-    asked.out.write_text("\n".join(lines) + "\n", "utf-8")
+    if asked.out is not None:
+        asked.out.write_text("\n".join(lines) + "\n", "utf-8")
     print("\n".join(lines))
 
 

@@ -1,4 +1,4 @@
-"""``stopping record`` on two workers against one: ``python -m benchmarks.cluster --out TABLE``.
+"""``stopping record`` on two workers against one: ``python -m benchmarks.cluster``.
 
 Both record the same questions, in turns: of an endpoint of this machine that takes a set time for
 each token, however many calls it has, and of a local model, of which each worker computes with one
@@ -213,7 +213,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--batch", type=int, default=16, help="runs at once, of the local model")
     parser.add_argument("--max-tokens", type=int, default=900, help="of the local model's runs")
     parser.add_argument("--repetitions", type=int, default=3)
-    parser.add_argument("--out", type=Path, required=True, help="the table, Markdown")
+    parser.add_argument("--out", type=Path, help="write the table there, Markdown")
     asked = parser.parse_args(arguments)
     questions = asked.questions or asked.model / "questions.jsonl"
     more = ["--template", asked.template, "--batch", str(asked.batch)]
@@ -229,7 +229,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         *of_endpoint(questions, asked.runs, asked.calls, asked.repetitions),
         *of_model(asked.model, questions, asked.runs, asked.repetitions, more),
     ]
-    asked.out.write_text("\n".join(lines) + "\n", "utf-8")
+    if asked.out is not None:
+        asked.out.write_text("\n".join(lines) + "\n", "utf-8")
     print("\n".join(lines))
 
 

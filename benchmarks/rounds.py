@@ -1,4 +1,4 @@
-"""Rounds of retrieval, and where they end: ``python -m benchmarks.rounds --out TABLE [DATA ...]``.
+"""Rounds of retrieval, and where they end: ``python -m benchmarks.rounds [DATA ...]``.
 
 A round looks for passages with the question and the last draft, and the embedded model drafts an
 answer from them. Two hops: of made-up passages, one tells who did something, and another one, which
@@ -308,7 +308,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--passages", type=int, default=2, help="of each round")
     parser.add_argument("--max-tokens", type=int, default=32, help="of each draft")
     parser.add_argument("--seed", type=int, default=0, help="of what is made up")
-    parser.add_argument("--out", type=Path, required=True, help="the tables, Markdown")
+    parser.add_argument("--out", type=Path, help="write the tables there, Markdown")
     asked = parser.parse_args(arguments)
     tasks = [two_hops(asked.questions, asked.seed)]
     tasks += [read_task(path, asked.questions) for path in asked.data]
@@ -316,7 +316,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         draft = drafter(server.base_url, server.model, asked.max_tokens)
         parts = [measure(task, draft, asked.most, asked.passages) for task in tasks]
     lines = [line for part in parts for line in ("", *part)][1:]
-    asked.out.write_text("\n".join(lines) + "\n", "utf-8")
+    if asked.out is not None:
+        asked.out.write_text("\n".join(lines) + "\n", "utf-8")
     print("\n".join(lines))
 
 

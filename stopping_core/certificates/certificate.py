@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Protocol, Self, TypeVar
 
 from stopping_core.budgets import LengthModel
 from stopping_core.certificates.fitted import Origin, lengths_of
@@ -75,6 +75,40 @@ class CertifiedLevel:
         return own | {"needed": None if self.needed is None else self.needed.to_dict()}
 
 
+class Level(Protocol):
+    """A level of risk that was proven."""
+
+    @property
+    def risk(self) -> float: ...
+
+
+LevelT = TypeVar("LevelT", bound=Level)
+
+
+def check_rising(levels: Sequence[Level]) -> None:
+    """Refuse levels that do not rise in risk.
+
+    Raises:
+        ValueError: They do not, or there is none.
+    """
+    risks = [level.risk for level in levels]
+    if not risks or any(high <= low for low, high in pairwise(risks)):
+        raise ValueError(f"levels must rise in risk, one or more, got {risks}")
+
+
+def largest_level(levels: Sequence[LevelT], risk: float) -> LevelT:
+    """Return the largest of rising levels that is at most ``risk``.
+
+    Raises:
+        ValueError: There is none.
+    """
+    for level in reversed(levels):
+        if level.risk <= risk:
+            return level
+    known = ", ".join(f"{level.risk:g}" for level in levels)
+    raise ValueError(f"risk must be at least a certified level, one of {known}, got {risk:g}")
+
+
 @dataclass(frozen=True, slots=True)
 class Certificate:
     """A learned policy with the risks that it was proven to keep, all of them at once.
@@ -117,9 +151,7 @@ class Certificate:
         said = self.model.fingerprint, self.levels, self.scope, self.certified, self.confidence
         name = hashlib.sha256(repr(said).encode()).hexdigest()[:16]
         object.__setattr__(self, "fingerprint", name)
-        risks = [level.risk for level in self.levels]
-        if not risks or any(high <= low for low, high in pairwise(risks)):
-            raise ValueError(f"levels must rise in risk, one or more, got {risks}")
+        check_rising(self.levels)
         thresholds = [level.threshold for level in self.levels]
         if any(high < low for low, high in pairwise(thresholds)):
             raise ValueError(f"levels must not fall in threshold, got {thresholds}")
@@ -155,11 +187,7 @@ class Certificate:
         Raises:
             ValueError: There is none.
         """
-        for level in reversed(self.levels):
-            if level.risk <= risk:
-                return level
-        known = ", ".join(f"{level.risk:g}" for level in self.levels)
-        raise ValueError(f"risk must be at least a certified level, one of {known}, got {risk:g}")
+        return largest_level(self.levels, risk)
 
     def risk_of(self, policy: Policy) -> float | None:
         """Return the level that a policy is certified for, None where it is not of them.

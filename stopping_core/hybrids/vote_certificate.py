@@ -6,11 +6,11 @@ import hashlib
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, ClassVar, NoReturn, Self
 
 from stopping_core.certificates import Certificate, CertifiedLevel, Scope
+from stopping_core.certificates.certificate import check_rising, largest_level
 from stopping_core.certificates.fitted import Origin
 from stopping_core.certificates.plain_file import between, read_file, texts, write_file
 from stopping_core.hybrids.decided_vote import DecidedVote
@@ -107,9 +107,7 @@ class VoteCertificate:
     certified: Origin
 
     def __post_init__(self) -> None:
-        risks = [level.risk for level in self.levels]
-        if not risks or any(high <= low for low, high in pairwise(risks)):
-            raise ValueError(f"levels must rise in risk, one or more, got {risks}")
+        check_rising(self.levels)
         if self.most < 2:
             raise ValueError(f"most must be >= 2, got {self.most}")
         for level in self.levels:
@@ -121,11 +119,7 @@ class VoteCertificate:
         Raises:
             ValueError: There is none.
         """
-        for level in reversed(self.levels):
-            if level.risk <= risk:
-                return level
-        known = ", ".join(f"{level.risk:g}" for level in self.levels)
-        raise ValueError(f"risk must be at least a certified level, one of {known}, got {risk:g}")
+        return largest_level(self.levels, risk)
 
     def rule(self, risk: float) -> DecidedVote:
         """Return the rule that ends the sampling at a level.

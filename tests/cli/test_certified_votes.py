@@ -7,10 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from langchain_openai import ChatOpenAI
 from llama_index.core.base.llms.types import ChatMessage
-from llama_index.llms.openai_like import OpenAILike
-from pydantic import SecretStr
 
 from langchain_stopping import AdaptiveChatModel, AdaptiveVote
 from llama_index.llms.stopping import adaptive_llm, avote
@@ -24,6 +21,8 @@ from stopping_core.traces.replay import replay
 from stopping_core.traces.run import Run
 from tests.cli.certifiable import FRAME
 from tests.cli.sampled import certified
+from tests.integration_langchain.setting import openai
+from tests.integration_llama_index.asking import scripted
 from tests.support.sse_server import CountingServer
 from tests.support.tiny_model import byte_tokenizer, rambling_model
 from transformers_stopping import vote as batched_vote
@@ -86,27 +85,14 @@ def test_a_live_vote_is_the_recorded_one(
             text: Any
             told: Any
             if framework == "langchain":
-                chat = ChatOpenAI(
-                    base_url=server.base_url,
-                    model=server.model,
-                    api_key=SecretStr("none"),
-                    max_retries=0,
-                    temperature=0.8,
-                )
+                chat = openai(server, temperature=0.8)
                 model = AdaptiveChatModel(inner=chat, stopping=settings)
                 ask = AdaptiveVote(model, rule, at_once=1)
                 asked = message(runs[0])
                 made = asyncio.run(ask.ainvoke(asked)) if asynchronous else ask.invoke(asked)
                 text, told = made.content, made.response_metadata["vote"]
             else:
-                like = OpenAILike(
-                    model=server.model,
-                    api_base=server.base_url,
-                    api_key="none",
-                    is_chat_model=True,
-                    max_retries=0,
-                    temperature=0.8,
-                )
+                like = scripted(server, temperature=0.8)
                 llm, messages = (
                     adaptive_llm(like, settings),
                     [ChatMessage(content=message(runs[0]))],
@@ -127,9 +113,7 @@ def test_another_key_is_refused_before_anything_is_sent(
 ) -> None:
     """What decides is a part of what was certified."""
     with CountingServer([list(run.tokens) for run in questions[0]], delay=0) as server:
-        chat = ChatOpenAI(
-            base_url=server.base_url, model=server.model, api_key=SecretStr("none"), temperature=0.8
-        )
+        chat = openai(server, temperature=0.8)
         model = AdaptiveChatModel(inner=chat, stopping=certificate.stopping(RISK))
         for other in (
             AdaptiveVote(model, certificate.rule(RISK), key=str.strip),

@@ -5,12 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from langchain_openai import ChatOpenAI
-from pydantic import SecretStr
 
 from langchain_stopping import AdaptiveChatModel
 from stopping_core import AdaptiveStopping
 from stopping_core.budgets import GeometricBudget
+from tests.integration_langchain.setting import openai
 from tests.support.sse_server import CountingServer, Script
 
 SHORT = AdaptiveStopping(budget=GeometricBudget(first=4), backoff=(0.0, 0.0))
@@ -29,14 +28,9 @@ ANSWERS = Script(["Paris", "."])
 def test_the_answer_is_asked_for_greedily(settings: dict[str, Any], asked: list[Any]) -> None:
     """At temperature 0 where there was another; a model that was told of none is told of none."""
     with CountingServer([THINKS, ANSWERS], delay=0) as server:
-        inner = ChatOpenAI(
-            base_url=server.base_url,
-            model=server.model,
-            api_key=SecretStr("none"),
-            max_retries=0,
-            **settings,
+        answer = AdaptiveChatModel(inner=openai(server, **settings), stopping=SHORT).invoke(
+            "Which city?"
         )
-        answer = AdaptiveChatModel(inner=inner, stopping=SHORT).invoke("Which city?")
         assert asked == [one.get("temperature") for one in server.requests]
     assert "Paris." == answer.content
     kinds = [one["kind"] for one in answer.response_metadata["stopping"]["attempts"]]

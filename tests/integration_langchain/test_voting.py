@@ -14,7 +14,6 @@ from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.messages import AIMessage
 from langchain_core.prompts import ChatPromptTemplate
 from langchain_openai import ChatOpenAI
-from pydantic import SecretStr
 
 from langchain_stopping import AdaptiveChatModel, AdaptiveVote
 from stopping_core import AdaptiveStopping, TransportFailed
@@ -24,6 +23,7 @@ from stopping_core.policies.baselines import VoteOfN
 from stopping_core.signals import Sentences
 from stopping_core.testing import words
 from tests.hybrids.settled import settled
+from tests.integration_langchain.setting import openai
 from tests.support.sse_server import CountingServer, Script
 
 SAID = [
@@ -48,14 +48,7 @@ def serves(*texts: str) -> Callable[[Mapping[str, Any]], Script]:
 
 
 def inner(server: CountingServer) -> ChatOpenAI:
-    return ChatOpenAI(
-        base_url=server.base_url,
-        model=server.model,
-        api_key=SecretStr("none"),
-        max_retries=0,
-        temperature=0.8,
-        stream_usage=True,
-    )
+    return openai(server, temperature=0.8, stream_usage=True)
 
 
 def ask(vote: AdaptiveVote, asynchronous: bool, **kwargs: Any) -> AIMessage:

@@ -19,6 +19,7 @@ from stopping_core.policies.baselines import VoteOfN
 from stopping_core.signals import Sentences
 from stopping_core.testing import words
 from tests.hybrids.settled import settled
+from tests.integration_llama_index.asking import scripted
 from tests.support.sse_server import CountingServer, Script
 
 ASKED = [ChatMessage(content="What is 2 + 2?")]
@@ -27,14 +28,7 @@ FIRST = AdaptiveStopping(policy=Threshold(Sentences(), at_least=1))
 
 
 def inner(server: CountingServer) -> OpenAILike:
-    return OpenAILike(
-        model=server.model,
-        api_base=server.base_url,
-        api_key="none",
-        is_chat_model=True,
-        max_retries=0,
-        temperature=0.8,
-    )
+    return scripted(server, temperature=0.8)
 
 
 def ask(llm: LLM, rule: Any, asynchronous: bool, **changes: Any) -> ChatResponse:

@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from transformers import LlamaForCausalLM, LogitsProcessor, PreTrainedTokenizerBase
 
-from stopping_core import Call
+from stopping_core import AdaptiveStopping, Call, Completion
+from tests.integration_transformers.batched import PROMPT, SEED, Passes
 from tests.support.tiny_model import byte_tokenizer, rambling_model
-from transformers_stopping import load
+from transformers_stopping import generate, load
+from transformers_stopping.loop import Loop
 
 CHAT = (
     "{% for m in messages %}<|{{ m['role'] }}|>{{ m['content'] }}"
@@ -111,3 +114,30 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if "embedded" in getattr(item, "fixturenames", ()):
             item.add_marker("model")
+
+
+@pytest.fixture
+def passes(model: Any) -> Any:
+    watched = Passes(model)
+    yield watched
+    watched.handle.remove()
+
+
+@pytest.fixture
+def alone(monkeypatch: pytest.MonkeyPatch, model: Any, tokenizer: Any) -> Callable[..., Completion]:
+    """Draw one sample by itself: the backend's own calls and cache, with the draws of the vote."""
+
+    def one(number: int, stopping: AdaptiveStopping, **kwargs: Any) -> Completion:
+        draws = np.random.default_rng((SEED, number))
+
+        def choose(loop: Loop, scores: torch.Tensor, config: Any) -> torch.Tensor:
+            if not config.do_sample:
+                return scores.argmax(dim=-1)
+            ladder = torch.softmax(scores.double(), dim=-1).cumsum(dim=-1)
+            point = draws.random() * ladder[:, -1:]
+            return torch.searchsorted(ladder, point, right=True)[:, 0]
+
+        monkeypatch.setattr(Loop, "_choose", choose)
+        return generate(model, tokenizer, PROMPT, stopping, **{"do_sample": True, **kwargs})
+
+    return one

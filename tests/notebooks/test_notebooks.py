@@ -70,7 +70,8 @@ def test_runs(path: Path, kernel: str) -> None:
     """No cell raises, and what the notebook shows holds."""
     notebook = nbformat.read(path, as_version=4)  # type: ignore[no-untyped-call]  # has no types
     for claim in HOLDS.get(path.stem, ()):
-        notebook.cells.append(new_code_cell(f"assert {claim}"))  # type: ignore[no-untyped-call]
+        cell = new_code_cell(f"assert {claim}")  # type: ignore[no-untyped-call]  # has no types
+        notebook.cells.append(cell)
     NotebookClient(notebook, timeout=600, kernel_name=kernel).execute()
 
 

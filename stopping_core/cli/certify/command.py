@@ -3,25 +3,32 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeAlias
 
 import typer
 
 from stopping_core.cli.fit.command import TEMPLATE, TRACES
 from stopping_core.cli.told import told
 
+Model: TypeAlias = Annotated[
+    Path, typer.Argument(help="What `stopping fit` wrote.", show_default=False)
+]
+Out: TypeAlias = Annotated[Path, typer.Option(help="The certificate, JSON.")]
+Confidence: TypeAlias = Annotated[
+    float, typer.Option(help="That all certified levels hold, in (0, 1).")
+]
+Named: TypeAlias = Annotated[str | None, typer.Option(help=TEMPLATE)]
+
 
 def certify(
-    model: Annotated[Path, typer.Argument(help="What `stopping fit` wrote.", show_default=False)],
+    model: Model,
     traces: Annotated[list[Path], typer.Argument(help=TRACES, show_default=False)],
-    out: Annotated[Path, typer.Option(help="The certificate, JSON.")],
+    out: Out,
     risk: Annotated[
         str,
         typer.Option(help="Largest shares of the runs that may be lost, with commas between."),
     ] = "0.005,0.01,0.02,0.05",
-    confidence: Annotated[
-        float, typer.Option(help="That all certified levels hold, in (0, 1).")
-    ] = 0.95,
+    confidence: Confidence = 0.95,
     unit: Annotated[
         Literal["group", "family"],
         typer.Option(
@@ -30,7 +37,7 @@ def certify(
         ),
     ] = "group",
     seed: Annotated[int, typer.Option(min=0, help="Of the run drawn from each unit.")] = 0,
-    template: Annotated[str | None, typer.Option(help=TEMPLATE)] = None,
+    template: Named = None,
     reliability: Annotated[
         Path | None,
         typer.Option(
@@ -64,19 +71,17 @@ def certify(
 
 
 def certify_vote(
-    model: Annotated[Path, typer.Argument(help="What `stopping fit` wrote.", show_default=False)],
+    model: Model,
     traces: Annotated[
         list[Path],
         typer.Argument(help="Traces of samples: `stopping record --samples`.", show_default=False),
     ],
-    out: Annotated[Path, typer.Option(help="The certificate, JSON.")],
+    out: Out,
     risk: Annotated[
         str,
         typer.Option(help="Largest shares of the questions that may be lost, with commas between."),
     ] = "0.01,0.02,0.05",
-    confidence: Annotated[
-        float, typer.Option(help="That all certified levels hold, in (0, 1).")
-    ] = 0.95,
+    confidence: Confidence = 0.95,
     samples: Annotated[
         int | None,
         typer.Option(
@@ -92,7 +97,7 @@ def certify_vote(
     seed: Annotated[
         int, typer.Option(min=0, help="Of the questions that are drawn, and of the split.")
     ] = 0,
-    template: Annotated[str | None, typer.Option(help=TEMPLATE)] = None,
+    template: Named = None,
 ) -> None:
     """Prove how much a vote loses at most whose samples and sampling are ended early.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeAlias
@@ -109,7 +109,11 @@ def run(settings: Settings) -> bool:
     origin = origin_of(recorded, runs, settings.seed)
     told = _told(fitted, recorded, others, runs, settings.unit)
     console.print(told, markup=False, highlight=False, soft_wrap=True)
-    console.print(_table(proven, tested, fitted.path, settings.confidence))
+    shown = {
+        "threshold": [f"{threshold:.2f}" for threshold in fitted.path],
+        "saving": [f"{100 * saving:.1f}%" for saving in tested.saving],
+    }
+    console.print(proven_table(proven, shown, "runs", settings.confidence))
     if settings.reliability is not None:
         _draw_reliability(settings.reliability, graded, fitted, console)
     if not levels:
@@ -325,28 +329,36 @@ def _told(
     return "\n".join(lines)
 
 
-def _table(
-    proven: Sequence[RiskLevel], tested: Tested, path: Sequence[float], confidence: float
+def proven_table(
+    proven: Sequence[RiskLevel], shown: Mapping[str, Sequence[str]], units: str, confidence: float
 ) -> Table:
+    """Show what was proven at each level of risk, or what that would take.
+
+    Args:
+        proven: The levels.
+        shown: What to show of each setting, by the head of its column.
+        units: What was tested, such as runs.
+        confidence: That all levels hold.
+    """
     table = Table(
         caption=escape(f"all levels at once hold with confidence {confidence:g}"),
         box=SIMPLE_HEAD,
         pad_edge=False,
         padding=(0, 2, 0, 0),
     )
-    for name in ("risk", "threshold", "saving", "lost", "bound, alone"):
+    for name in ("risk", *shown, "lost", "bound, alone"):
         table.add_column(name, justify="right")
     table.add_column("")
     for one in proven:
-        setting = one.setting or 0
-        lost = int(tested.lost[:, setting].sum())
+        lost = round(one.loss * one.units)
         figures = (f"{lost} of {one.units}", f"{100 * one.bound:.2f}%")
         if one.setting is not None:
-            saving = f"{100 * tested.saving[setting]:.1f}%"
-            table.add_row(f"{one.alpha:.3g}", f"{path[setting]:.2f}", saving, *figures, "certified")
+            cells = [column[one.setting] for column in shown.values()]
+            table.add_row(f"{one.alpha:.3g}", *cells, *figures, "certified")
         else:
-            needed = "no number of runs, at this loss"
+            needed = f"no number of {units}, at this loss"
             if one.needed is not None:
-                needed = f"{one.needed} runs needed"
-            table.add_row(f"{one.alpha:.3g}", "", "", *figures, f"refused: {needed}")
+                needed = f"{one.needed} {units} needed"
+            cells = [""] * len(shown)
+            table.add_row(f"{one.alpha:.3g}", *cells, *figures, f"refused: {needed}")
     return table

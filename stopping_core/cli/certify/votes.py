@@ -9,10 +9,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
 from stopping_core.calibration.risk_control import RiskLevel, control_risk
 from stopping_core.certificates import FittedModel, Scope
@@ -23,6 +20,7 @@ from stopping_core.cli.certify.run import (
     check_channel,
     columns_of,
     one_of_each,
+    proven_table,
     shows_answer,
     unseen,
 )
@@ -135,7 +133,12 @@ def run(settings: Settings) -> bool:
             soft_wrap=True,
         )
     savings = [tested.saving(at) for at in path]
-    console.print(_table(proven, pairs, savings, settings.confidence))
+    shown = {
+        "threshold": [f"{pair.threshold:.2f}" for pair in pairs],
+        "decided at": [f"{pair.confidence:g}" for pair in pairs],
+        "saving": [f"{100 * saving:.1f}%" for saving in savings],
+    }
+    console.print(proven_table(proven, shown, "questions", settings.confidence))
     levels = tuple(
         _level(one, pairs[one.setting], savings[one.setting])
         for one in proven
@@ -303,32 +306,3 @@ def _certificate(
         fitted.origin,
         origin_of(recorded, tested.runs, settings.seed),
     )
-
-
-def _table(
-    proven: Sequence[RiskLevel],
-    pairs: Sequence[Pair],
-    savings: Sequence[float],
-    confidence: float,
-) -> Table:
-    table = Table(
-        caption=escape(f"all levels at once hold with confidence {confidence:g}"),
-        box=SIMPLE_HEAD,
-        pad_edge=False,
-        padding=(0, 2, 0, 0),
-    )
-    for name in ("risk", "threshold", "decided at", "saving", "lost", "bound, alone"):
-        table.add_column(name, justify="right")
-    table.add_column("")
-    for one in proven:
-        figures = (f"{round(one.loss * one.units)} of {one.units}", f"{100 * one.bound:.2f}%")
-        if one.setting is not None:
-            pair, saving = pairs[one.setting], f"{100 * savings[one.setting]:.1f}%"
-            shown = f"{pair.threshold:.2f}", f"{pair.confidence:g}", saving
-            table.add_row(f"{one.alpha:.3g}", *shown, *figures, "certified")
-        else:
-            needed = "no number of questions, at this loss"
-            if one.needed is not None:
-                needed = f"{one.needed} questions needed"
-            table.add_row(f"{one.alpha:.3g}", "", "", "", *figures, f"refused: {needed}")
-    return table

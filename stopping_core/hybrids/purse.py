@@ -163,7 +163,7 @@ class Purse:
         """Return settings for the next request, within what is left, that book it here.
 
         Where its certified level is more than the risk that is left, it is not cut. A sample of a
-        certified vote is of one risk with those before it; what its rule does is left to the rule.
+        certified vote is of one risk with those before it; where it is not cut, all are drawn.
 
         Raises:
             ValueError: Nothing is left.

@@ -41,9 +41,9 @@ class AdaptiveVote(Runnable[LanguageModelInput, AIMessage]):
 
     What comes back is the message of the first sample that gave the answer, with ``BestOf`` that of
     the one with the highest score. Its ``response_metadata["vote"]`` says how the vote went, and
-    its ``usage_metadata`` is the sum over all samples, as far as the provider told it; samples that
-    were hung up on are counted in ``["vote"]["cancelled_chunks"]``, a token each with most
-    providers.
+    its ``usage_metadata`` is the sum over all samples, as far as the provider told it.
+    ``["vote"]["tokens"]`` counts the output tokens of those that were hung up on as well, and
+    ``["cancelled_chunks"]`` the chunks that had come of them.
 
     Args:
         model: Any chat model.

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
-from contextlib import aclosing, closing
+from contextlib import aclosing, closing, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -178,10 +178,14 @@ async def _areceived(
     try:
         async with aclosing(backend(call)) as steps:
             while True:
-                try:
+                cancelled, step = _cancellations(), None
+                with suppress(StopAsyncIteration):
                     async with (waiting := asyncio.timeout(patience())):
                         step = await anext(steps)
-                except StopAsyncIteration:
+                if _cancellations() > cancelled:
+                    # ``asyncio.wait_for`` loses one that comes with its result, before Python 3.12.
+                    raise asyncio.CancelledError("lost by what makes the call")
+                if step is None:
                     break
                 yield step
     except Exception as error:
@@ -191,6 +195,11 @@ async def _areceived(
         late = TimeoutError("no step came for too long")
         late.__cause__ = wire.error
         wire.error = late
+
+
+def _cancellations() -> int:
+    task = asyncio.current_task()
+    return 0 if task is None else task.cancelling()
 
 
 def _rules(session: Session) -> dict[str, Any]:

@@ -227,6 +227,40 @@ async def test_a_task_that_is_cancelled_leaves_what_it_had() -> None:
     assert "abandoned: CancelledError" == completion.attempts[0].error
 
 
+@pytest.mark.parametrize("lost", ["with its result", "at an end"])
+async def test_a_cancellation_that_the_backend_loses_is_one(lost: str) -> None:
+    """As ``asyncio.wait_for`` loses one that comes with its result: nothing is read after it."""
+    calls: list[Call] = []
+    task = asyncio.current_task()
+    assert task is not None
+
+    async def backend(call: Call) -> AsyncGenerator[Step, None]:
+        calls.append(call)
+        came = asyncio.get_running_loop().create_future()
+        yield Step("It is ")
+        asyncio.get_running_loop().call_soon(came.set_result, "Par")
+        asyncio.get_running_loop().call_soon(task.cancel)
+        try:
+            text = await asyncio.wait_for(came, 1)
+        except asyncio.CancelledError:
+            text = came.result()
+        if lost == "at an end":
+            return
+        yield Step(text)
+        yield Step("is", finish_reason="stop")
+
+    session = Session(AdaptiveStopping(policy=Never()), Request())
+    with pytest.raises(asyncio.CancelledError):
+        await arun(session, backend)
+    task.uncancel()
+    (attempt,) = session.completion.attempts
+    assert ("It is ", "abandoned: CancelledError", 1) == (
+        session.completion.text,
+        attempt.error,
+        len(calls),
+    )
+
+
 def test_a_consumer_that_goes_away_is_told_to_the_hooks() -> None:
     """In the middle of the answer, and between its last word and its end."""
     told, hook = told_to()

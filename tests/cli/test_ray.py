@@ -79,6 +79,11 @@ def workers(processes: list[Any]) -> list[Any]:
     return [one for one in processes if "ray::Actor" in " ".join(one.cmdline())]
 
 
+def ports(process: Any) -> set[int]:
+    """Its ends of connections."""
+    return {socket.laddr.port for socket in process.net_connections("inet")}
+
+
 def assert_gone(processes: list[Any], within: float = 15) -> None:
     """Wait for the end of processes."""
     assert processes
@@ -117,7 +122,9 @@ def test_a_worker_is_killed(arguments: list[str | Path], plain: Trace, tmp_path:
                 if socket.status == psutil.CONN_LISTEN
             )
         both.extend(workers(seen))
-        os.kill(both[0].pid, signal.SIGKILL)
+        port = server.calls[-1].port  # of the one that waits for an answer
+        (asks,) = (one for one in both if port in ports(one))
+        os.kill(asks.pid, signal.SIGKILL)
 
     script = At(4, kill)
     with CountingServer(script, delay=0.02) as server:

@@ -139,7 +139,8 @@ class Connection(asyncio.Protocol):
 
     async def _call(self, request: _Request) -> None:
         """Serve one call, and note how it ended."""
-        call = ServedCall(json.loads(request.body), request.path, request.headers)
+        port = self.transport.get_extra_info("peername")[1]
+        call = ServedCall(json.loads(request.body), request.path, request.headers, port)
         script = self._owner.begin(call)
         try:
             if isinstance(stall := script.faults.get(FIRST_BYTE), Stall):

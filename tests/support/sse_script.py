@@ -97,12 +97,13 @@ Scripts: TypeAlias = Sequence[Script | Sequence[str]] | Callable[[Mapping[str, A
 class ServedCall:
     """What became of one call: its JSON body, the tokens written, how it ended.
 
-    ``at`` is when it came, seconds of ``time.monotonic``.
+    ``port`` is the client's; ``at`` is when it came, seconds of ``time.monotonic``.
     """
 
     body: dict[str, Any]
     path: str
     headers: dict[str, str]
+    port: int
     sent: int = 0
     disconnected: bool = False
     done: threading.Event = field(default_factory=threading.Event)

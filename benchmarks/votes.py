@@ -5,7 +5,8 @@ were sampled are split by family. On the choosing part every way takes the setti
 output tokens among those that lose at most so many of its questions: the vote of all samples is
 right there and it is not. What it gains counts for nothing, as that may be luck. Votes are also
 certified on that part, by ``stopping certify-vote``. All figures are of the other part. With
-``--live`` a certified vote is held live on questions of that part, by the model that was recorded.
+``--live`` votes are held live on questions of that part, by the model that was recorded: a
+certified one, and by each published rule at its setting of the last table.
 """
 
 from __future__ import annotations
@@ -17,9 +18,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import torch
 from typer.testing import CliRunner
 
+from benchmarks.live_votes import Booth
 from stopping_core.certificates import FittedModel
 from stopping_core.cli.app import app
 from stopping_core.cli.bench.ended_votes import CONFIDENCES, EndedVote
@@ -29,8 +30,7 @@ from stopping_core.cli.bench.votes import Ballot
 from stopping_core.cli.certify.votes import vote as count_votes
 from stopping_core.cli.fit.recorded import family_hash, passage_hash
 from stopping_core.completeness import default_check
-from stopping_core.hybrids import DecidedVote, Purse, VoteCertificate
-from stopping_core.metrics import GRADERS
+from stopping_core.hybrids import DecidedVote, VoteCertificate
 from stopping_core.policies.baselines import (
     AdaptiveConsistency,
     DeepConf,
@@ -45,7 +45,6 @@ from stopping_core.traces.run import Run, Trace
 from stopping_core.traces.splits import family_of, split
 from stopping_core.traces.store import read_trace, write_trace
 from stopping_core.traces.sweep import cut
-from transformers_stopping import load, vote
 
 _OURS = "decided vote, samples ended (ours)"
 _LEVELS = (0.02, 0.05)
@@ -69,11 +68,13 @@ class Way:
         name: What the table calls it.
         setting: It, as it prints itself.
         scores: What became of each question.
+        rule: Draws the samples, where nothing but it ends them; else None.
     """
 
     name: str
     setting: str
     scores: Scores
+    rule: SampleRule | None = None
 
 
 def ways(trace: Trace, ballot: Ballot, fitted: Sequence[FittedModel]) -> Iterator[list[Way]]:
@@ -102,7 +103,7 @@ def ways(trace: Trace, ballot: Ballot, fitted: Sequence[FittedModel]) -> Iterato
             for window in (8, 16, 32, 64)
         ]
     for name, some in rules.items():
-        yield [Way(name, repr(rule), ballot.scores(ballot.drawn(rule))) for rule in some]
+        yield [Way(name, repr(rule), ballot.scores(ballot.drawn(rule)), rule) for rule in some]
     columns = Columns(
         trace.runs,
         channel=channel_of(trace),
@@ -199,43 +200,6 @@ def certified(
     return VoteCertificate.load(out) if done.exit_code == 0 else None
 
 
-def live(
-    runs: Sequence[Run], certificate: VoteCertificate, risk: float, model: str, max_tokens: int
-) -> tuple[list[int], list[bool]]:
-    """Vote live, by a certified level; return tokens and whether the answer is right, by question.
-
-    Args:
-        runs: One recorded sample of each question.
-        certificate: Of the votes.
-        risk: The level.
-        model: Folder of the model.
-        max_tokens: The cap of each sample.
-    """
-    torch.set_num_threads(1)
-    weights, tokenizer = load(model, progress=False)
-    rule, stopping = certificate.rule(risk), certificate.stopping(risk)
-    tokens, right = [], []
-    for number, run in enumerate(runs):
-        purse = Purse()
-        made = vote(
-            weights,
-            tokenizer,
-            run.prompt,
-            rule,
-            stopping,
-            seed=number,
-            purse=purse,
-            max_new_tokens=max_tokens,
-            temperature=certificate.scope.temperature,
-            top_k=0,
-            top_p=1.0,
-        )
-        tokens.append(purse.spent.tokens)
-        text = "" if made.winner is None else made.winner.text
-        right.append(GRADERS[run.grader](text, run.gold) >= 1)
-    return tokens, right
-
-
 def _percent(value: float, interval: Interval) -> str:
     return f"{100 * value:.1f} [{100 * interval.low:.1f}, {100 * interval.high:.1f}]"
 
@@ -310,7 +274,9 @@ def main() -> None:
         if certificate is not None:
             lines += _kept(certificate, trace, ballot, report)
             if given.live:
-                lines += ["", *_live(certificate, ballot, full, report, trace, given)]
+                numbers = np.flatnonzero(report)[: given.live]
+                runs = [ballot.firsts[number] for number in numbers]
+                lines += ["", *_live(certificate, rows, runs, trace, given.model)]
     text = "\n".join(lines) + "\n"
     print(text)
     if given.out is not None:
@@ -356,28 +322,34 @@ def _kept(certificate: VoteCertificate, trace: Trace, ballot: Ballot, report: Ma
 
 def _live(
     certificate: VoteCertificate,
-    ballot: Ballot,
-    full: Scores,
-    report: Mask,
+    rows: Sequence[Way],
+    runs: Sequence[Run],
     trace: Trace,
-    given: argparse.Namespace,
+    model: str,
 ) -> list[str]:
-    """A certified vote live, against the recorded vote of all samples on the same questions."""
-    numbers = np.flatnonzero(report)[: given.live]
+    """Votes held live: of all samples, by each rule that was chosen, and the certified one."""
+    booth = Booth.of(model, runs, trace.header.temperature, trace.header.max_tokens)
     risk = certificate.levels[-1].risk
-    runs = [ballot.firsts[number] for number in numbers]
-    tokens, right = live(runs, certificate, risk, given.model, trace.header.max_tokens)
-    was, groups = full.right[numbers], [":".join(family_of(run)) for run in runs]
-    bootstrap = GroupBootstrap(groups)
-    saved = _percent(
-        sum(tokens) / ballot.tokens[numbers].sum(), bootstrap.ratio(tokens, ballot.tokens[numbers])
+    rule = certificate.rule(risk)
+    full = booth.hold(VoteOfN(certificate.most), booth.whole)
+    held = [Way("all samples", repr(VoteOfN(certificate.most)), full)]
+    for row in rows:
+        if row.rule is not None:
+            print(f"live: {row.setting}")
+            scores = booth.hold(row.rule, booth.whole)
+            held.append(Way(row.name, row.setting, scores))
+    ours = Way(
+        f"certified at {100 * risk:g}% (ours)",
+        repr(rule),
+        booth.hold(rule, certificate.stopping(risk)),
     )
-    more = np.array(right, dtype=float) - was
+    everything = np.ones(len(runs), dtype=np.bool_)
+    groups = [":".join(family_of(run)) for run in runs]
     return [
-        f"Live, at the level of {100 * risk:g}%, on {len(numbers)} of the reported questions: "
-        f"{np.mean(tokens):.0f} tokens, {saved}% of the recorded full votes'; right on "
-        f"{100 * np.mean(right):.1f}%, recorded {100 * was.mean():.1f}%: "
-        f"{_percent(float(more.mean()), bootstrap.ratio(more, np.ones(len(more))))} points more."
+        f"Live, on {len(runs)} of the reported questions, the model's own draws: each way decides "
+        "while the model writes.",
+        "",
+        *table([*held, ours], ours, full, everything, groups),
     ]
 
 

@@ -11,9 +11,12 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar
 
+import numpy as np
+
 from stopping_core.errors import NotCertified
 from stopping_core.hybrids.purse import Part, Purse
 from stopping_core.hybrids.voting import Vote, outside_votes, voting
+from stopping_core.policies.baselines.group_confidence import Overheard
 from stopping_core.policies.baselines.probed_answers import Key
 from stopping_core.policies.baselines.samples import Sample, SampleRule, vote_key
 from stopping_core.results import Completion
@@ -113,7 +116,8 @@ def poll(
         key: By which ``read`` compares answers, for certified votes.
 
     Raises:
-        ValueError: ``at_once`` or ``ahead`` is out of its interval.
+        ValueError: ``at_once`` or ``ahead`` is out of its interval; the rule ends samples, and
+            ``stopping`` does not let it, or the model tells no logprobs.
         NotCertified: A sample is refused by its certificate.
         TypeError: The answer of a sample cannot be hashed.
         Exception: That of the first sample, where none could be drawn.
@@ -214,6 +218,9 @@ class Polling(Generic[T]):
         self._vote = vote
         self._stopping = AdaptiveStopping() if stopping is None else stopping
         self._most = most
+        self._hears = "top_logprobs" in rule.needs()
+        _check_rule(rule, self._stopping)
+        self._overheard: dict[int, Overheard] = {}  # by number
         self._begun = self._wanted = 0
         self._parts: list[Part] = []  # by number
         self._ended: dict[int, tuple[Sample, T | None]] = {}
@@ -238,7 +245,7 @@ class Polling(Generic[T]):
                 return
             self._parts.append(part)
             self._begun += 1
-            yield self._begun - 1, part.settings
+            yield self._begun - 1, self._watched(self._begun - 1, part.settings)
 
     def end(self, number: int, result: Callable[[], T], error: BaseException | None) -> None:
         """Take a sample that has ended; those vote that have none before them under way."""
@@ -246,10 +253,10 @@ class Polling(Generic[T]):
         if error is None:
             value = result()
             with outside_votes():
-                self._ended[number] = _checked(self._read(value)), value
+                self._ended[number] = self._heard(number, _checked(self._read(value))), value
         elif isinstance(error, Exception) and not isinstance(error, NotCertified):
             self._errors.append(error)
-            self._ended[number] = Sample("", 0), None
+            self._ended[number] = Sample("", 0, confidences=np.empty(0)), None
             if self._vote.certificate:
                 self._vote.uncertified.append(f"a sample failed: {type(error).__name__}")
         else:
@@ -286,6 +293,22 @@ class Polling(Generic[T]):
             self._uncertified(),
         )
 
+    def _watched(self, number: int, settings: AdaptiveStopping) -> AdaptiveStopping:
+        """Settings of a sample, under which the rule hears of its confidence, and may end it."""
+        if not self._hears:
+            return settings
+        overheard = self._overheard[number] = Overheard()
+        ends = self._rule.ends()
+        more = overheard if ends is None else overheard | ends
+        return settings.replace(policy=settings.policy | more, reasoning=settings.reasoning | more)
+
+    def _heard(self, number: int, sample: Sample) -> Sample:
+        """A sample with its confidences, where the rule wants them and the model tells them."""
+        if not self._hears:
+            return sample
+        confidences = np.array(self._overheard[number].confidences, dtype=np.float64)
+        return replace(sample, confidences=None if np.isnan(confidences).all() else confidences)
+
     def _uncertified(self) -> str | None:
         if not self._vote.certificate:
             return None
@@ -307,6 +330,23 @@ def vote_of(
     answer = key(completion.text) if completion.complete and completion.text.strip() else ""
     tokens = usage.generated + usage.probed + usage.unseen
     return Sample(answer, tokens, usage.prompt, score=score)
+
+
+def _check_rule(rule: SampleRule, stopping: AdaptiveStopping) -> None:
+    """Refuse a rule that wants of the samples what they cannot give."""
+    if others := sorted(rule.needs() - {"samples", "top_logprobs"}):
+        raise ValueError(
+            f"rule must need nothing but samples and logprobs, {rule!r} needs {others}"
+        )
+    if type(rule).ends is SampleRule.ends:
+        return
+    if stopping.mode != "active":
+        raise ValueError(
+            f"mode must be 'active' for {rule!r}, which ends samples, got {stopping.mode!r}: a "
+            "plain model has to be wrapped"
+        )
+    if stopping.certificate is not None:
+        raise ValueError(f"certificate must be None for {rule!r}, which ends samples by itself")
 
 
 def _checked(sample: Sample) -> Sample:

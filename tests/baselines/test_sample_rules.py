@@ -196,7 +196,7 @@ def test_deepconf_offline_lets_the_most_confident_vote() -> None:
 def test_confidence_has_to_be_recorded() -> None:
     """The error names the rule."""
     for rule in (DeepConf(), DeepConfOffline()):
-        with pytest.raises(ValueError, match="confidences must be recorded for DeepConf"):
+        with pytest.raises(ValueError, match="confidences must be known for DeepConf"):
             draw(rule, samples("a"))
 
 

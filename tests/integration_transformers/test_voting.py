@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from transformers import (
@@ -24,6 +25,7 @@ from stopping_core.budgets import FixedBudget
 from stopping_core.hybrids import BestOf, DecidedVote, Purse
 from stopping_core.hybrids.voting import Vote, current_vote
 from stopping_core.policies.baselines import DeepConf, Sample, VoteOfN, draw
+from stopping_core.policies.baselines.group_confidence import Overheard
 from tests.integration_transformers.batched import (
     ENDED,
     ENDS,
@@ -265,6 +267,26 @@ def test_the_samples_are_those_of_one_vote(model: Any, tokenizer: Any) -> None:
     assert current_vote() is None
 
 
+def test_a_rule_may_end_samples_by_their_confidence(model: Any, tokenizer: Any, alone: Any) -> None:
+    """DeepConf, as over recorded samples: the same votes, and tokens only where it goes on."""
+    whole = ramble(FixedBudget(60), checkpoint_every=1, attempts=1, completeness=accept)
+    rule = DeepConf(warmup=3, keep=0.5, window=4, consensus=None, most=9)
+    heard: list[Overheard] = []
+    recorded = []
+    for number in range(9):
+        heard.append(Overheard())
+        text = alone(number, whole.replace(policy=heard[-1]), **ENDS).text
+        confidences = np.array(heard[-1].confidences)
+        recorded.append(Sample(letters(text), len(confidences), confidences=confidences))
+    wanted = draw(rule, recorded)
+    made = vote(model, tokenizer, PROMPT, rule, whole, key=letters, seed=SEED, **ENDS)
+    ended = [one.reason == "low confidence" for one in made.samples]
+    assert 0 < sum(ended) < 6
+    assert not any(ended[:3])
+    assert (wanted.answer, wanted.usage.generated) == (made.answer, made.tokens)
+    assert made.winner is made.samples[wanted.winner or 0]
+
+
 def sliding(tokenizer: Any) -> Any:
     return MistralForCausalLM(
         MistralConfig(
@@ -296,7 +318,7 @@ def two_parts(tokenizer: Any) -> Any:
         ({"token_type_ids": torch.ones(1, 1)}, "got inputs of the model: .'token_type_ids'"),
         ({"top_logprobs": -1}, "top_logprobs must be >= 0, got -1"),
         ({"rule": BestOf(3)}, "scorer must be given for BestOf"),
-        ({"rule": DeepConf()}, "rule must need nothing but samples, DeepConf.* needs"),
+        ({"rule": DeepConf()}, "mode must be 'active' for DeepConf.*got 'off'"),
         ({"make": sliding}, "attend to the whole text in every layer to be batched, Mistral"),
         ({"make": two_parts}, "model must be decoder-only, got T5"),
         ({"prompt": ""}, "prompt must not be empty"),

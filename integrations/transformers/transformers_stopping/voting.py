@@ -81,8 +81,8 @@ def vote(
             keep nothing of it.
 
     Raises:
-        ValueError: A number is out of its interval; the rule wants more than answers and scores, or
-            scores without a scorer; the model would not sample, or cannot be batched; or as
+        ValueError: A number is out of its interval; the rule wants what it cannot have, as scores
+            without a scorer; the model would not sample, or cannot be batched; or as
             :class:`TransformersBackend`.
         TypeError: ``scorer`` is a coroutine function.
         Exception: That of the first sample, where none could be drawn; the first of the scorer,
@@ -99,8 +99,6 @@ def vote(
     """
     if seed < 0:
         raise ValueError(f"seed must be >= 0, got {seed}")
-    if others := sorted(rule.needs() - {"samples"}):
-        raise ValueError(f"rule must need nothing but samples, {rule!r} needs {others}")
     check_scorer(rule, scorer, awaits=False)
     scoring = Scoring(scorer)
     calls = _calls(model, tokenizer, prompt, **kwargs)

@@ -8,8 +8,9 @@ from typing import ClassVar, Self
 import numpy as np
 
 from stopping_core.policies.baselines.group_confidence import groups, lowest_group
+from stopping_core.policies.baselines.low_group_confidence import LowGroupConfidence
 from stopping_core.policies.baselines.probed_answers import Key
-from stopping_core.policies.baselines.samples import Sample, SampleRule, tally
+from stopping_core.policies.baselines.samples import Sample, SampleRule, confidences_of, tally
 from stopping_core.types import Need
 
 
@@ -41,9 +42,13 @@ class DeepConf(SampleRule):
             ``most``, as the authors' online example does.
         most: Samples at most, >= ``warmup``.
 
+    In a live vote a :class:`~stopping_core.policies.baselines.LowGroupConfidence` ends samples, at
+    checkpoints where the original looks at every token. Reasoning has windows of its own; where it
+    is ended the answer is still asked for, and does not vote. Samples that are begun ahead, before
+    the warm-up is over, run to their end.
+
     Attributes:
-        least: s, nats; minus infinity until the warm-up is over. A live stream is ended by
-            :class:`~stopping_core.policies.baselines.LowGroupConfidence` with it.
+        least: s, nats; minus infinity until the warm-up is over.
 
     References:
         Fu, Wang, Tian and Zhao (2025), Deep Think with Confidence, sections 3 and 4.
@@ -120,17 +125,21 @@ class DeepConf(SampleRule):
         Raises:
             ValueError: It holds no confidences.
         """
-        if sample.confidences is None:
-            raise ValueError(f"confidences must be recorded for {self!r}, got None")
+        confidences = confidences_of(sample, self)
         super().take(sample)
-        self._lowest.append(lowest_group(sample.confidences, self.window))
-        if len(self.taken) == self.warmup:
-            self.least = float(np.quantile(self._lowest, 1.0 - self.keep))
-        means, ends = groups(sample.confidences, self.window)
+        self._lowest.append(lowest_group(confidences, self.window))
+        if len(self.taken) == self.warmup and (known := self._known()):
+            self.least = float(np.quantile(known, 1.0 - self.keep))
+        means, ends = groups(confidences, self.window)
         watched = len(self.taken) > self.warmup
         below = ends[(means < self.least) & watched]
         self._complete.append(not below.size)
         return int(below[0]) if below.size else sample.tokens
+
+    def ends(self) -> LowGroupConfidence | None:
+        if len(self.taken) < self.warmup or math.isinf(self.least):
+            return None
+        return LowGroupConfidence(self.least, self.window)
 
     def vote(self) -> Key:
         voters = zip(self.taken, self._lowest, strict=True)
@@ -139,6 +148,11 @@ class DeepConf(SampleRule):
             complete = zip(self.taken, self._complete, strict=True)
             totals = tally((sample.answer, 1.0) for sample, whole in complete if whole)
         return max(totals, key=totals.__getitem__, default="")
+
+    def _known(self) -> list[float]:
+        """The lowest group confidences of the samples that have any: of a failed one is none."""
+        pairs = zip(self.taken, self._lowest, strict=True)
+        return [low for one, low in pairs if one.confidences is not None and one.confidences.size]
 
     def __repr__(self) -> str:
         settings = (self.warmup, self.keep, self.window, self.consensus, self.most)

@@ -8,7 +8,12 @@ import numpy as np
 
 from stopping_core.policies.baselines.group_confidence import lowest_group
 from stopping_core.policies.baselines.probed_answers import Key
-from stopping_core.policies.baselines.samples import Sample, SampleRule, tally
+from stopping_core.policies.baselines.samples import (
+    Sample,
+    SampleRule,
+    confidences_of,
+    tally,
+)
 from stopping_core.types import Need
 
 
@@ -71,9 +76,7 @@ class DeepConfOffline(SampleRule):
         Raises:
             ValueError: It holds no confidences.
         """
-        if sample.confidences is None:
-            raise ValueError(f"confidences must be recorded for {self!r}, got None")
-        self._lowest.append(lowest_group(sample.confidences, self.window))
+        self._lowest.append(lowest_group(confidences_of(sample, self), self.window))
         return super().take(sample)
 
     def vote(self) -> Key:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
-from typing import Any, TypeAlias
+from typing import Any, Self, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
+from stopping_core.policies.policy import Policy
+from stopping_core.protocols import Signal
 from stopping_core.signals import MeanLogprob
-from stopping_core.types import Step
+from stopping_core.types import CONTINUE, Checkpoint, Decision, Step
 
 Floats: TypeAlias = NDArray[np.float64]
 
@@ -38,6 +40,39 @@ class GroupConfidence(MeanLogprob):
     def _read(self, step: Step) -> float | None:
         known = [min(max(x, _FLOOR), 0.0) for x in step.top_logprobs or () if math.isfinite(x)]
         return -math.fsum(known) / len(known) if known else None
+
+
+class Overheard(Policy):
+    """Never stops, and keeps the confidence of every token of one stream, for who votes by them.
+
+    Attributes:
+        confidences: Nats, as of :class:`GroupConfidence`; NaN where a token has none. The copies
+            that engines make write to it, over all calls of the stream.
+    """
+
+    def __init__(self) -> None:
+        self.confidences: list[float] = []
+
+    def decide(self, checkpoint: Checkpoint) -> Decision:
+        return CONTINUE
+
+    def signals(self) -> tuple[Signal, ...]:
+        return (_Listener(self.confidences),)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        return self
+
+
+class _Listener(GroupConfidence):
+    """Keeps each reading, whatever it is asked."""
+
+    def __init__(self, kept: list[float]) -> None:
+        super().__init__(window=1)
+        self._kept = kept
+
+    def update(self, step: Step) -> None:
+        reading = self._read(step)
+        self._kept.extend([math.nan if reading is None else reading] * step.tokens)
 
 
 def token_confidences(top_logprobs: NDArray[np.floating[Any]]) -> Floats:

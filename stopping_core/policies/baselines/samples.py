@@ -17,6 +17,7 @@ from stopping_core.policies.baselines.probed_answers import Key, answer_key
 from stopping_core.types import Need, Usage
 
 if TYPE_CHECKING:
+    from stopping_core.policies.policy import Policy
     from stopping_core.traces.run import Run
 
 
@@ -132,9 +133,27 @@ class SampleRule(ABC):
         gave = (place for place, (one, ended) in whole if ended and one.answer == answer)
         return next(gave, None)
 
+    def ends(self) -> Policy | None:
+        """Return what ends the next sample of a live model early; None where nothing does.
+
+        Its stops are forced. A sample that it ends does not vote: :meth:`take` knows.
+        """
+        return None
+
     def needs(self) -> frozenset[Need]:
         """Return what it needs beyond the text."""
         return frozenset({"samples"})
+
+
+def confidences_of(sample: Sample, rule: SampleRule) -> Floats:
+    """Return the confidences of a sample's tokens, nats.  # (n,).
+
+    Raises:
+        ValueError: They are not known; it names the rule that wants them.
+    """
+    if sample.confidences is None:
+        raise ValueError(f"confidences must be known for {rule!r}: samples need top_logprobs")
+    return sample.confidences
 
 
 def draw(rule: SampleRule, samples: Sequence[Sample]) -> Drawn:

@@ -13,10 +13,17 @@ import pytest
 from stopping_core import AdaptiveStopping, Completion, Request, Session, Step, arun, run
 from stopping_core.hybrids import Decided, Poll, apoll, poll, vote_of
 from stopping_core.policies import Never
-from stopping_core.policies.baselines import DeepConf, Sample, SampleRule, draw, vote_key
+from stopping_core.policies.baselines import (
+    DeepConf,
+    DeepConfOffline,
+    Sample,
+    SampleRule,
+    draw,
+    vote_key,
+)
 from stopping_core.policies.baselines.group_confidence import token_confidences
 from stopping_core.testing import ScriptedModel, words
-from stopping_core.types import Need
+from stopping_core.types import Mode, Need
 
 WHOLE = AdaptiveStopping(policy=Never(), checkpoint_every=1)
 RULE = DeepConf(warmup=2, keep=0.5, window=2, consensus=None, most=5)
@@ -100,6 +107,18 @@ def test_one_that_fails_says_nothing_of_confidence(asynchronous: bool) -> None:
     made, generated = go(DeepConf(2, 0.5, 2, None, 4), asynchronous, scripts)
     assert (1, 5, 5) == (made.failed, generated[2], generated[3])
     assert (["", "5", "4", "4"], "4") == ([str(one) for one in made.votes], str(made.answer))
+
+
+@pytest.mark.parametrize("mode", ["shadow", "active"])
+def test_a_rule_may_only_weigh_samples(mode: Mode) -> None:
+    """By the confidence of whole ones; the most confident half of them votes."""
+    rule = DeepConfOffline(5, keep=0.5, window=2)
+    made, generated = go(
+        rule, False, [steps(one) for one in SAID], stopping=WHOLE.replace(mode=mode)
+    )
+    wanted = draw(rule, [recorded(one) for one in SAID])
+    assert (wanted.answer, wanted.usage.generated) == (made.answer, sum(generated.values()))
+    assert all(generated[number] == len(words(said)) for number, (said, _) in enumerate(SAID))
 
 
 def test_a_model_that_tells_no_logprobs_is_told() -> None:

@@ -15,7 +15,14 @@ from stopping_core import AdaptiveStopping, NotCertified, Request, Session, run
 from stopping_core.certificates import Certificate, FittedModel
 from stopping_core.hybrids import DecidedVote, Purse, VoteCertificate, VoteLevel, apoll, poll
 from stopping_core.hybrids.voting import voting
-from stopping_core.policies.baselines import Sample, SampleRule, VoteOfN, vote_key
+from stopping_core.policies.baselines import (
+    DeepConf,
+    DeepConfOffline,
+    Sample,
+    SampleRule,
+    VoteOfN,
+    vote_key,
+)
 from stopping_core.results import Completion, Verdict
 from stopping_core.testing import ScriptedModel, words
 from stopping_core.traces.store import write_trace
@@ -47,6 +54,16 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> VoteCertificate:
     scope = replace(fitted.scope, temperature=0.8)
     others = replace(fitted.origin, families=("0" * 16,), passages=("1" * 16,))
     return VoteCertificate(LEVELS, 8, 0.95, fitted.model, scope, ("em",), fitted.origin, others)
+
+
+@pytest.mark.parametrize("rule", [DeepConf(), DeepConfOffline()], ids=repr)
+def test_a_rule_with_a_policy_of_its_own_is_not_certified(
+    certificate: VoteCertificate, rule: SampleRule
+) -> None:
+    """What listens to a sample, or ends it, is no part of what was proven."""
+    stopping = certificate.stopping(0.05)
+    with pytest.raises(ValueError, match=r"certificate must be None for DeepConf.* its own"):
+        poll(rule, lambda *one: 1 / 0, lambda one: Sample("", 0), stopping=stopping)
 
 
 @pytest.fixture

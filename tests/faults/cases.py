@@ -24,7 +24,7 @@ BOUND = 8.0
 """Seconds that no request may take, whatever the server does, on a busy machine."""
 
 STOPPING = AdaptiveStopping(
-    policy=Never(), budget=GeometricBudget(first=64), backoff=(0.0, 0.0), stall_seconds=0.3
+    policy=Never(), budget=GeometricBudget(first=64), backoff=(0.0, 0.0), stall_seconds=0.6
 )
 PATIENT = STOPPING.replace(stall_seconds=BOUND)
 """For what must not be taken for a stall, on a busy machine."""

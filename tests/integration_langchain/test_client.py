@@ -115,7 +115,7 @@ def test_a_stalled_stream_is_broken_off_and_finished(way: str, at: int) -> None:
     """A server that falls silent, before or in the answer, costs the stall and no more."""
     scripts = [Script(TEXT, faults={at: Stall()}), Script(TEXT[max(0, at) :])]
     with CountingServer(scripts) as server:
-        model = wrapped(server, WHOLE.replace(stall_seconds=0.5), prefill=True)
+        model = wrapped(server, WHOLE.replace(stall_seconds=0.8), prefill=True)
         began = time.monotonic()
         answer = ask(model, way)
         assert time.monotonic() - began < 8

@@ -19,6 +19,8 @@ from tests.integration_langchain.setting import (
     CUT,
     DECIDED,
     FIRST_SENTENCE,
+    HEARD,
+    PATIENT,
     TOKENS,
     StreamsOnly,
     openai,
@@ -57,11 +59,11 @@ both = pytest.mark.parametrize("watch", SIDES.values(), ids=SIDES)
 @both
 def test_a_cut_is_exact_and_hangs_up(watch: Watch) -> None:
     """Deltas and message end at the cut, the server stops, and tracing sees a success."""
-    with CountingServer([TOKENS], delay=SLOW) as server:
+    with CountingServer([PATIENT], delay=SLOW) as server:
         handler, runs = AdaptiveStopHandler(FIRST_SENTENCE), RunCollectorCallbackHandler()
         deltas, message = watch(openai(server), {"callbacks": [handler, runs]})
         assert [CUT, CUT] == ["".join(deltas), message.text]
-        assert server.sent <= DECIDED + 2
+        assert server.sent <= HEARD
         assert 1 == server.disconnected
     assert "sentence" == message.response_metadata["stopping"]["reason"]
     assert [None] == [run.error for run in runs.traced_runs]
@@ -77,10 +79,10 @@ def test_a_program_that_ends_at_once_has_hung_up() -> None:
         stream = await model.astream_events("Which city?", config=config, version="v3")
         return "".join([delta async for delta in stream.text])
 
-    with CountingServer([TOKENS], delay=SLOW) as server:
+    with CountingServer([PATIENT], delay=SLOW) as server:
         answer = asyncio.run(ask(openai(server), AdaptiveStopHandler(FIRST_SENTENCE)))
         assert [CUT, 1] == [answer, server.disconnected]
-        assert server.sent <= DECIDED + 2
+        assert server.sent <= HEARD
 
 
 @both
@@ -123,11 +125,11 @@ def test_an_answer_that_ends_by_itself_is_checked(watch: Watch) -> None:
 @both
 def test_the_wrapper_is_cut_once(watch: Watch) -> None:
     """A wrapped model cuts by itself; the handler leaves it alone."""
-    with CountingServer([TOKENS], delay=SLOW) as server:
+    with CountingServer([PATIENT], delay=SLOW) as server:
         handler = AdaptiveStopHandler(FIRST_SENTENCE)
         model = AdaptiveChatModel(inner=openai(server), stopping=FIRST_SENTENCE)
         deltas, message = watch(model, {"callbacks": [handler]})
-        assert server.sent <= DECIDED + 2
+        assert server.sent <= HEARD
     assert [CUT, CUT] == ["".join(deltas), message.text]
     assert not handler.completions
 
@@ -213,11 +215,11 @@ class Events(RunCollectorCallbackHandler, Marker):  # type: ignore[misc]  # its 
 @pytest.mark.parametrize("way", ["invoke", "ainvoke"])
 def test_invoke_by_way_of_events(way: str) -> None:
     """Where another handler turns ``invoke`` into events, it is cut, and its events are closed."""
-    with CountingServer([TOKENS], delay=SLOW) as server:
+    with CountingServer([PATIENT], delay=SLOW) as server:
         handler, events = AdaptiveStopHandler(FIRST_SENTENCE), Events()
         model = openai(server).with_config(callbacks=[handler, events])
         answer = model.invoke("?") if way == "invoke" else asyncio.run(model.ainvoke("?"))
-        assert server.sent <= DECIDED + 2
+        assert server.sent <= HEARD
     assert CUT == answer.text
     assert ["content-block-finish", "message-finish"] == events.kinds[-2:]
     assert [None] == [run.error for run in events.traced_runs]

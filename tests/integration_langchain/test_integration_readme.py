@@ -14,7 +14,7 @@ from langchain_core.prompts import ChatPromptTemplate
 from langchain_core.runnables import Runnable
 
 from langchain_stopping import AdaptiveChatModel, AdaptiveStopHandler
-from tests.integration_langchain.setting import CUT, DECIDED, FIRST_SENTENCE, TOKENS, openai
+from tests.integration_langchain.setting import CUT, FIRST_SENTENCE, HEARD, PATIENT, TOKENS, openai
 from tests.support.sse_server import CountingServer
 
 README = (Path(__file__).parents[2] / "integrations/langchain/README.md").read_text("utf-8")
@@ -57,22 +57,22 @@ def test_leaving_a_chain_does_not_stop_its_model() -> None:
 
 def test_leaving_costs_no_more_than_the_cut() -> None:
     """With the wrapper and with the callback the rest ends where the answer is done."""
-    with CountingServer([TOKENS], delay=0.05) as server:
+    with CountingServer([PATIENT], delay=0.05) as server:
         wrapper = AdaptiveChatModel(inner=openai(server), stopping=FIRST_SENTENCE)
         leave(parser_chain(wrapper))
         handler = AdaptiveStopHandler(FIRST_SENTENCE)
         leave(parser_chain(openai(server)).with_config(callbacks=[handler]))
-        assert max(server.sent_per_call) <= DECIDED + 2
+        assert max(server.sent_per_call) <= HEARD
         assert 2 == server.disconnected
 
 
 def test_the_cut_inside_the_model_ends_the_chain() -> None:
     """Nobody has to break: the chain's stream ends at the cut."""
-    with CountingServer([TOKENS], delay=0.05) as server:
+    with CountingServer([PATIENT], delay=0.05) as server:
         handler = AdaptiveStopHandler(FIRST_SENTENCE)
         chain = parser_chain(openai(server)).with_config(callbacks=[handler])
         assert CUT == "".join(chain.stream(QUESTION))
-        assert server.sent <= DECIDED + 2
+        assert server.sent <= HEARD
 
 
 async def test_closing_an_async_chain_stops_the_model() -> None:

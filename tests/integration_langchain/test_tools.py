@@ -16,8 +16,9 @@ from stopping_core import AdaptiveStopping
 from stopping_core.policies import Never
 from tests.integration_langchain.setting import (
     CUT,
-    DECIDED,
     FIRST_SENTENCE,
+    HEARD,
+    PATIENT,
     SMALL,
     TEXT,
     TOKENS,
@@ -63,10 +64,10 @@ def test_calls_with_tools_are_left_alone(way: str) -> None:
 @pytest.mark.parametrize("way", WAYS)
 def test_text_of_a_call_with_tools_is_cut_where_asked_for(way: str) -> None:
     """With ``cut_with_tools`` a text answer ends at the cut; without, it runs to its end."""
-    with CountingServer([TOKENS]) as server:
+    with CountingServer([PATIENT]) as server:
         model = wrapped(server, FIRST_SENTENCE, cut_with_tools=True)
         answer = ask(model.bind_tools([weather]), way)
-        assert server.sent <= DECIDED + 1
+        assert server.sent <= HEARD
     assert [CUT, "sentence"] == [answer.content, answer.response_metadata["stopping"]["reason"]]
     with CountingServer([TOKENS]) as server:
         answer = ask(wrapped(server, FIRST_SENTENCE).bind_tools([weather]), way)
@@ -143,7 +144,7 @@ def test_a_call_with_tools_that_falls_silent_is_broken_off(way: str) -> None:
     """The client watches it, as the session cannot: a tool call brings no steps."""
     scripts = [Script(TEXT, faults={3: Stall()}), Script(TEXT[3:])]
     with CountingServer(scripts) as server:
-        stopping = FIRST_SENTENCE.replace(policy=Never(), stall_seconds=0.5)
+        stopping = FIRST_SENTENCE.replace(policy=Never(), stall_seconds=0.8)
         model = wrapped(server, stopping, prefill=True, cut_with_tools=True)
         answer = ask(model.bind_tools([weather]), way)
         assert 2 == len(server.calls)

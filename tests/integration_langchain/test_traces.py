@@ -18,8 +18,9 @@ from stopping_core import BudgetExhausted
 from stopping_core.budgets import GeometricBudget
 from tests.integration_langchain.setting import (
     CUT,
-    DECIDED,
     FIRST_SENTENCE,
+    HEARD,
+    PATIENT,
     SMALL,
     TEXT,
     TOKENS,
@@ -68,13 +69,13 @@ AROUND: dict[str, Callable[[Any], Runnable[Any, str]]] = {
 def test_an_early_stop_is_a_success_with_its_reason(way: str, around: str) -> None:
     """No run of a chain ends in an error, and that of the model says why it stopped."""
     collector = RunCollectorCallbackHandler()
-    with CountingServer([TOKENS]) as server:
+    with CountingServer([PATIENT]) as server:
         runnable = AROUND[around](wrapped(server, FIRST_SENTENCE))
         answers = WAYS[way](
             runnable.with_config(callbacks=[collector]), {"question": "Which city?"}
         )
         assert {CUT} == set(answers)
-        assert max(server.sent_per_call) <= DECIDED + 1
+        assert max(server.sent_per_call) <= HEARD
     runs = collected(collector)
     models = [run for run in runs if run.run_type in MODELS]
     assert [None] * len(runs) == [run.error for run in runs]

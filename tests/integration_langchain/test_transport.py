@@ -19,8 +19,9 @@ from langchain_stopping import (
 )
 from tests.integration_langchain.setting import (
     CUT,
-    DECIDED,
     FIRST_SENTENCE,
+    HEARD,
+    PATIENT,
     TOKENS,
     WAYS,
     ask,
@@ -44,23 +45,23 @@ def rag(model: Runnable[Any, Any]) -> Runnable[Any, str]:
 @pytest.mark.parametrize("way", WAYS)
 def test_wrapper_cuts_in_a_chain(way: str) -> None:
     """The wrapped model's answer ends at the cut and no token is sent after the decision."""
-    with CountingServer([TOKENS]) as server:
+    with CountingServer([PATIENT]) as server:
         chain = rag(AdaptiveChatModel(inner=openai(server), stopping=FIRST_SENTENCE))
         answers = WAYS[way](chain, "Which city?")
         assert {CUT} == set(answers)
-        assert [True] * len(answers) == [sent <= DECIDED + 1 for sent in server.sent_per_call]
+        assert [True] * len(answers) == [sent <= HEARD for sent in server.sent_per_call]
         assert len(answers) == server.disconnected
 
 
 @pytest.mark.parametrize("way", WAYS)
 def test_handler_cuts_in_a_chain(way: str) -> None:
     """The callback ends the answer at the cut, and the chain goes on with it."""
-    with CountingServer([TOKENS], delay=SLOW) as server:
+    with CountingServer([PATIENT], delay=SLOW) as server:
         handler = AdaptiveStopHandler(FIRST_SENTENCE)
         chain = rag(openai(server)).with_config(callbacks=[handler])
         answers = WAYS[way](chain, "Which city?")
         assert {CUT} == set(answers)
-        assert max(server.sent_per_call) <= DECIDED + 2
+        assert max(server.sent_per_call) <= HEARD
         assert len(answers) == server.disconnected
         assert [CUT] * len(answers) == [c.text for c in handler.completions.values()]
         assert not handler._runs
@@ -100,10 +101,10 @@ def cutting(kind: str) -> tuple[Any, Any]:
 @pytest.mark.parametrize(("kind", "form", "way"), CELLS)
 def test_at_most_two_tokens_come_after_the_decision(kind: str, form: str, way: str) -> None:
     """At some 15 tokens a second, whatever cuts and however it is called."""
-    with CountingServer([TOKENS], delay=SLOW) as server:
+    with CountingServer([PATIENT], delay=SLOW) as server:
         answers = ask_in(form, way, openai(server), *cutting(kind))
         assert [CUT] * len(answers) == answers
-        assert max(server.sent_per_call) <= DECIDED + 2
+        assert max(server.sent_per_call) <= HEARD
         assert len(answers) == server.disconnected
 
 
@@ -119,9 +120,9 @@ def test_an_agents_events_that_end_with_the_program(kind: str) -> None:
         texts = [delta async for message in stream.messages async for delta in message.text]
         return "".join(texts)
 
-    with CountingServer([TOKENS], delay=SLOW) as server:
+    with CountingServer([PATIENT], delay=SLOW) as server:
         assert CUT == asyncio.run(watch(create_agent(openai(server), middleware=middleware)))
-        assert server.sent <= DECIDED + 2
+        assert server.sent <= HEARD
         assert 1 == server.disconnected
 
 

@@ -99,7 +99,8 @@ def test_samples_are_hung_up_on_when_it_is_decided(asynchronous: bool) -> None:
     told = made.response_metadata["vote"]
     assert (2, 1, True) == (told["samples"], told["cancelled"], told["cancelled_chunks"] > 0)
     whole = sum(len(script.tokens) for script in scripts[:2])
-    assert whole < told["tokens"] == whole + told["cancelled_chunks"]
+    on_its_way = told["tokens"] - whole - told["cancelled_chunks"]  # booked, and not yet handed on
+    assert 0 <= on_its_way <= 1
 
 
 @pytest.mark.parametrize("asynchronous", [False, True])

@@ -21,7 +21,7 @@ from stopping_core import AdaptiveStopping
 from stopping_core.policies import Threshold
 from stopping_core.signals import Sentences
 from tests.integration_llama_index.asking import HEAD, QUESTION, TAIL, adaptive
-from tests.support.sse_server import CountingServer
+from tests.support.sse_server import CountingServer, Script, Stall
 
 ANSWER = [*HEAD, *TAIL]
 REST = [f" {n} more." for n in range(40)]
@@ -61,13 +61,15 @@ async def say(engine: Any, method: str) -> str:
 @pytest.mark.parametrize("name", ["simple", "context", "condense_plus_context"])
 async def test_every_turn_of_a_chat_is_cut(name: str, method: str) -> None:
     """The answer ends with its sentence, is remembered so, and the server hears of it."""
-    with CountingServer([[*ANSWER, *REST]], delay=0.01) as server:
+    heard = len(ANSWER) + 4
+    script = Script([*ANSWER, *REST], faults={heard: Stall(0.4)})  # waits for a hang-up there
+    with CountingServer([script], delay=0.01) as server:
         engine = engines(adaptive(server, FIRST_SENTENCE))[name]
         for _ in range(2):
             assert "".join(ANSWER) == await say(engine, method)
         await asyncio.to_thread(server.wait)
         assert len(server.calls) == server.disconnected
-        assert server.sent <= len(server.calls) * (len(ANSWER) + 4)
+        assert server.sent <= len(server.calls) * heard
     remembered = [one.content for one in engine.chat_history if one.role == "assistant"]
     assert ["".join(ANSWER)] * 2 == remembered
 

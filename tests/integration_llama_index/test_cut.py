@@ -11,11 +11,13 @@ from llama_index.core.base.llms.types import ChatMessage
 
 from stopping_core import AdaptiveStopping
 from tests.integration_llama_index.asking import METHODS, adaptive, ask, scripted, text_of, told
-from tests.support.sse_server import CountingServer, Script
+from tests.support.sse_server import CountingServer, Script, Stall
 
 VALUE = ['{"city"', ":", ' "Paris"', "}"]
 TRAILING = [" That", " is", " all", " there", " is", " to", " say", "."] * 5
 SCRIPT = [*VALUE, *TRAILING]
+HEARD = len(VALUE) + 2
+PATIENT = Script(SCRIPT, faults={HEARD: Stall(0.4)})  # for a hang-up, on a slow machine too
 PACE = 0.05  # seconds a token
 
 
@@ -23,11 +25,11 @@ PACE = 0.05  # seconds a token
 @pytest.mark.parametrize("method", METHODS)
 def test_the_server_stops_within_two_tokens_of_a_cut(method: str, chat_model: bool) -> None:
     """Closing the JSON value ends the text there, and at most two more tokens are generated."""
-    with CountingServer([SCRIPT], delay=PACE) as server:
+    with CountingServer([PATIENT], delay=PACE) as server:
         llm = adaptive(server, inner={"is_chat_model": chat_model})
         responses = ask(llm, method)
         assert '{"city": "Paris"}' == text_of(responses[-1])
-        assert server.sent <= len(VALUE) + 2
+        assert server.sent <= HEARD
         assert 1 == server.disconnected == len(server.calls)
     assert "json" == told(responses)["reason"]
 

@@ -128,7 +128,7 @@ def stalls_once(after: int) -> list[Script]:
 @pytest.mark.parametrize("method", METHODS)
 def test_a_stalled_call_is_continued(method: str, chat_model: bool) -> None:
     """The client's read time-out in the sync methods, the driver's in the async ones."""
-    stopping = AdaptiveStopping(stall_seconds=0.3, backoff=(0.0, 0.0))
+    stopping = AdaptiveStopping(stall_seconds=1.0, backoff=(0.0, 0.0))
     with CountingServer(stalls_once(4), delay=0) as server:
         start = time.monotonic()
         responses = ask(

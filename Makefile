@@ -32,10 +32,11 @@ COMPAT := requirements-compat.txt $(addsuffix /pyproject.toml,$(PROJECTS))
 COMPAT_TESTS := tests/core tests/traces tests/baselines tests/cli/test_record.py tests/cli/test_bench.py tests/faults tests/after_cut tests/integration_langchain tests/integration_llama_index tests/integration_transformers
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test compat compat-oldest compat-newest bench bench-cut bench-replay bench-evidence bench-testbed bench-learned testbed lint wheels clean
+.PHONY: help demo dev test compat compat-oldest compat-newest bench bench-cut bench-replay bench-evidence bench-testbed bench-learned testbed lint wheels clean
 
 help:
 	@echo "make demo    answers questions with and without stopping, from an embedded model"
+	@echo "make dev     installs what everything here takes into $(VENV)"
 	@echo "make test    runs the tests (ARGS=... goes to pytest)"
 	@echo "make compat  runs the integrations' tests on the oldest and on the newest frameworks"
 	@echo "make bench   measures what stopping costs per token, and what it lets through"
@@ -49,6 +50,8 @@ help:
 
 demo: $(VENV)/.demo
 	$(BIN)/stopping demo
+
+dev: $(VENV)/.dev
 
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(ARGS)

@@ -50,7 +50,7 @@ class NotCertified(ValueError):
         kinds = ", ".join(map(repr, differences))
         super().__init__(
             f"the certificate does not hold for this request: {'; '.join(differences.values())}. "
-            f"To go on without its promise: AdaptiveStopping.load(..., trust=[{kinds}])"
+            f"To go on without its promise: make the settings with trust=[{kinds}]"
         )
         self.differences = dict(differences)
 

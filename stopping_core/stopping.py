@@ -130,8 +130,7 @@ class AdaptiveStopping:
         _check_challenger(self.challenger)
         for name in ("completeness", "budget", "up_front"):
             _check_callable(name, getattr(self, name))
-        for hook in self.hooks:
-            _check_callable("hooks", hook)
+        _check_hooks(self.hooks)
         for name in ("attempts", "checkpoint_every", "probe_tokens"):
             _check_whole(name, getattr(self, name))
         if self.max_total_tokens is not None:
@@ -379,6 +378,13 @@ def _check_steer(steer: object, audit: float, certificate: Certificate | None) -
         raise ValueError("certificate must be given for steer to choose its levels, got None")
     if not certificate.of_requests:
         raise ValueError(f"steer must be None where the levels are those of votes, got {steer!r}")
+
+
+def _check_hooks(hooks: object) -> None:
+    if not isinstance(hooks, tuple | list):
+        raise TypeError(f"hooks must be a tuple of functions, got {hooks!r}")
+    for hook in hooks:
+        _check_callable("hooks", hook)
 
 
 def _check_callable(name: str, value: object) -> None:

@@ -26,6 +26,9 @@ class DecidedVote(SampleRule):
     vote that can no longer change ends it for certain; and all other answers count, not the second
     alone. Samples without an answer are drawn and vote for none.
 
+    With few samples the prior decides much: the first of four keeps its lead with a chance of 0.9,
+    as nine in ten shares leave it one more vote, and 0.9 then draws no second sample.
+
     Args:
         confidence: In (0, 1).
         most: Samples at most, >= 1.
@@ -39,6 +42,8 @@ class DecidedVote(SampleRule):
         1.0
         >>> round(rule.certainty(["4", "4", "5"]), 2)
         0.8
+        >>> round(DecidedVote(0.9, most=4).certainty(["4"]), 2)
+        0.9
     """
 
     title: ClassVar[str] = "decided vote"

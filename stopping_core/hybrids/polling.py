@@ -211,6 +211,8 @@ class Polling(Generic[T]):
             raise ValueError(f"at_once must be >= 1, got {at_once}")
         if ahead < 0:
             raise ValueError(f"ahead must be >= 0, got {ahead}")
+        if purse is not None and not isinstance(purse, Purse):
+            raise TypeError(f"purse must be a Purse, got {purse!r}")
         self._rule = copy.deepcopy(rule)
         self._read = read
         self._at_once, self._ahead = at_once, ahead

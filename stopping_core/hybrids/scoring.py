@@ -102,8 +102,10 @@ def check_scorer(rule: SampleRule, scorer: Scorer | None, *, awaits: bool = True
 
     Raises:
         ValueError: The rule goes by scores, and there is no scorer.
-        TypeError: It is a coroutine function, and nobody awaits it.
+        TypeError: It is a coroutine function, and nobody awaits it; or the rule is none.
     """
+    if not isinstance(rule, SampleRule):
+        raise TypeError(f"rule must be a SampleRule such as DecidedVote, got {rule!r}")
     if rule.scored and scorer is None:
         raise ValueError(f"scorer must be given for {rule!r}, got None")
     if scorer is not None and not awaits and _is_coroutine_function(scorer):

@@ -275,14 +275,22 @@ def test_a_store_that_is_away(
         (["--port", "0"], "port must be in [1, 65535], got 0"),
         (["--days", "0"], "days must be in [1, 3650], got 0"),
         (["--store", "mysql://u:p@h/n"], "url must be of sqlite or postgresql, got 'mysql'"),
+        (
+            ["--store", "sqlite:///none.db"],
+            "store must be one that is there, got no file 'none.db'",
+        ),
     ],
 )
-def test_refused(arguments: list[str], message: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What cannot be served is told in a line, before anything listens."""
+def test_refused(
+    arguments: list[str], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What cannot be served is told in a line, before anything listens, and nothing is made."""
+    monkeypatch.chdir(tmp_path)
     monkeypatch.delenv(run.TOKEN, raising=False)
     result = CliRunner().invoke(app, arguments)
     assert 1 == result.exit_code
     assert result.output.startswith(f"stopping dashboard: {message}")
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_store_that_cannot_be_opened(tmp_path: Path) -> None:
@@ -310,6 +318,7 @@ def test_what_is_secret_is_on_no_command_line(
     for name in (run.STORE, run.TOKEN, run.DAYS):
         monkeypatch.setenv(name, "before")
     settings = run.Settings(f"sqlite:///{tmp_path}/a.db", token="s3cret")
+    OutcomeStore(settings.store).close()
     run.run(settings)
     assert "--server.address=127.0.0.1" in told[0]
     assert "--browser.gatherUsageStats=false" in told[0]

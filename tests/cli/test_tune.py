@@ -304,6 +304,21 @@ def test_settings_that_cannot_be_tried_are_told_once(folder: Path) -> None:
     assert 1 == printed.count(why)
 
 
+def nothing(trial: optuna.Trial) -> Policy:
+    """What saves nothing, however it is set."""
+    return MaxTokens(trial.suggest_int("tokens", 10_000, 20_000))
+
+
+def test_where_nothing_can_be_saved_the_front_is_empty(tmp_path: Path) -> None:
+    """As with answers that are all short: the files are whole, and say so."""
+    write_trace(tmp_path / "runs.parquet", reading(24))
+    call = (tmp_path / "runs.parquet", "--space", f"{__name__}:nothing", "--trials", 4)
+    code, printed = stopping(*call, "--out", tmp_path / "out")
+    assert (0, True) == (code, "Wrote front.json and front.png" in printed), printed
+    assert [] == _front(tmp_path / "out")["front"]
+    assert (tmp_path / "out" / "front.png").stat().st_size > 0
+
+
 def test_a_policy_without_evidence_is_refused() -> None:
     """The half that is searched says what it lacks, as everywhere."""
     searched, _ = deal(certifiable(16), 0)

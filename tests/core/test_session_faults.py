@@ -87,6 +87,8 @@ def test_a_class_is_no_check(wrong: Any) -> None:
     """Forgotten brackets are seen at once."""
     with pytest.raises(TypeError, match="completeness must be callable and no class"):
         AdaptiveStopping(completeness=wrong)
+    with pytest.raises(TypeError, match="hooks must be a tuple of functions, got "):
+        AdaptiveStopping(hooks=wrong)
 
 
 def test_a_ceiling_of_cost_holds_over_restarts() -> None:

@@ -12,7 +12,16 @@ import pytest
 
 from stopping_core import AdaptiveStopping
 from stopping_core.costs import LOCAL
-from stopping_core.hybrids import BestOf, Decided, DecidedVote, Poll, Purse, apoll, poll
+from stopping_core.hybrids import (
+    BestOf,
+    Decided,
+    DecidedVote,
+    Poll,
+    Purse,
+    apoll,
+    check_scorer,
+    poll,
+)
 from stopping_core.policies.baselines import AdaptiveConsistency, Esc, Sample, VoteOfN, draw
 from stopping_core.results import Completion, Verdict
 from stopping_core.types import Request, Usage
@@ -212,6 +221,16 @@ def test_who_is_cancelled_leaves_nothing_behind() -> None:
 def test_wrong_arguments_are_named(name: str, value: int) -> None:
     with pytest.raises(ValueError, match=f"{name} must be >= "):
         go(Model(["a"]), VoteOfN(2), asynchronous=False, **{name: value})
+
+
+def test_wrong_kinds_are_named() -> None:
+    """What makes a purse, as LangChain's vote takes it, is none; nor is a number a rule."""
+    with pytest.raises(TypeError, match="purse must be a Purse, got <class"):
+        go(Model(["a"]), VoteOfN(2), asynchronous=False, purse=Purse)
+    with pytest.raises(
+        TypeError, match=r"rule must be a SampleRule such as DecidedVote, got 0\.95"
+    ):
+        check_scorer(0.95, None)  # type: ignore[arg-type]  # the mistake
 
 
 def test_a_purse_adds_up_and_limits() -> None:

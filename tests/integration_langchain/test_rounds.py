@@ -327,6 +327,8 @@ def test_mistakes_are_named() -> None:
     """The settings at once, what the graph holds when it is run."""
     with pytest.raises(TypeError, match="rounds must be a Rounds, got 3"):
         rounds_node(3, again="write")  # type: ignore[arg-type]  # the mistake
+    with pytest.raises(TypeError, match="purse must be its name in the context of the run, got <"):
+        rounds_node(Rounds(), again="write", purse=Purse())  # type: ignore[arg-type]  # likewise
     with pytest.raises(TypeError, match=r"draft must hold texts, .* got int"):
         loop(lambda state: {"draft": 3}, Rounds()).compile().invoke({})
     for context in (None, {}, {"purse": 100}):

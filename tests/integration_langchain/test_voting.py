@@ -267,6 +267,15 @@ def test_only_whole_samples_are_scored(asynchronous: bool) -> None:
     assert ([None, None, None, 0.5], 3) == (told["scores"], told["unscored"])
 
 
+def test_a_purse_is_made_for_each_question() -> None:
+    """One object would be empty after the first."""
+    with (
+        CountingServer(serves(*SAID), delay=0) as server,
+        pytest.raises(TypeError, match="purse must be a function that makes the Purse"),
+    ):
+        AdaptiveVote(inner(server), VoteOfN(2), purse=Purse())  # type: ignore[arg-type]  # mistake
+
+
 def test_a_scorer_that_cannot_be_used_is_refused() -> None:
     """None where the rule wants one, when it is made; one to await, before anything is asked."""
     with CountingServer(serves(*SAID), delay=0) as server:

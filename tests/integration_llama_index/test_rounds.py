@@ -212,5 +212,7 @@ async def test_nodes_are_told_apart_by_their_text() -> None:
 
 async def test_what_is_no_passage_is_refused() -> None:
     """By the type; what it holds is not quoted."""
+    with pytest.raises(TypeError, match="rounds must be a Rounds, got 5"):
+        await judge_round(5, Context(Once()), "a")  # type: ignore[arg-type]  # the mistake
     with pytest.raises(TypeError, match="evidence must hold texts or nodes, got int"):
         await ran(Once(), evidence=[[3]])

@@ -221,6 +221,8 @@ def test_another_search_is_refused(
 
 def test_a_callers_mistake_is_said_at_once(model: Any, tokenizer: Any) -> None:
     """Name, interval, value."""
+    with pytest.raises(TypeError, match="stopping must be an AdaptiveStopping, got Token"):
+        AdaptiveBeamSearch(OFF, tokenizer)  # type: ignore[arg-type]  # the wrong way round
     with pytest.raises(ValueError, match="top_logprobs must be >= 0, got -1"):
         AdaptiveBeamSearch(tokenizer, OFF, top_logprobs=-1)
     for known in ([], [Request()]):

@@ -62,8 +62,8 @@ def rounds_node(
             is given again when a run is resumed.
 
     Raises:
-        TypeError: ``rounds`` is none. Later, in the graph: a draft or a passage is neither text,
-            message nor document.
+        TypeError: ``rounds`` is none, or ``purse`` no name. Later, in the graph: a draft or a
+            passage is neither text, message nor document.
         ValueError: Later, in the graph: the run's context holds no such purse, or a round comes
             after the last one.
 
@@ -79,6 +79,8 @@ def rounds_node(
     """
     if not isinstance(rounds, Rounds):
         raise TypeError(f"rounds must be a Rounds, got {rounds!r}")
+    if purse is not None and not isinstance(purse, str):
+        raise TypeError(f"purse must be its name in the context of the run, got {purse!r}")
     over = f"{keep}_over"
 
     def judge(state: Any, runtime: Runtime[Any]) -> Command[str]:

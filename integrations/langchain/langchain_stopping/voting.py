@@ -62,6 +62,7 @@ class AdaptiveVote(Runnable[LanguageModelInput, AIMessage]):
 
     Raises:
         ValueError: The rule goes by scores, and there is no scorer.
+        TypeError: ``rule`` is none, or ``purse`` is one instead of what makes them.
 
     Raises (calls):
         ValueError: ``at_once`` or ``ahead`` is out of its interval.
@@ -90,6 +91,8 @@ class AdaptiveVote(Runnable[LanguageModelInput, AIMessage]):
         scorer: Scorer | None = None,
     ) -> None:
         check_scorer(rule, scorer)
+        if isinstance(purse, Purse):
+            raise TypeError("purse must be a function that makes the Purse of a question, got one")
         self.model, self.rule = model, rule
         self.at_once, self.ahead = at_once, ahead
         self.key, self.purse, self.scorer = key, purse, scorer

@@ -102,6 +102,7 @@ class AdaptiveBeamSearch:
     Raises:
         ValueError: A number is out of its interval, the policy probes, or there is a certificate:
             none holds for beams.
+        TypeError: ``stopping`` is none.
 
     Examples:
         >>> search = AdaptiveBeamSearch(tokenizer, AdaptiveStopping())  # doctest: +SKIP
@@ -121,6 +122,8 @@ class AdaptiveBeamSearch:
     ) -> None:
         if top_logprobs < 0:
             raise ValueError(f"top_logprobs must be >= 0, got {top_logprobs}")
+        if not isinstance(stopping, AdaptiveStopping):
+            raise TypeError(f"stopping must be an AdaptiveStopping, got {type(stopping).__name__}")
         if stopping.certificate is not None and stopping.mode != "off":
             raise ValueError("certificate must be None, as none holds for beams")
         check_prober(stopping, None)

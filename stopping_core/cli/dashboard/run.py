@@ -71,12 +71,24 @@ class Settings:
             )
 
 
+def _check_there(store: str) -> None:
+    """Refuse the name of a file that is none: the page writes nothing, so it makes none either."""
+    try:
+        url = sa.make_url(store)
+    except sa.exc.ArgumentError:
+        return  # the store itself says what is wrong with it
+    file = url.database if url.get_backend_name() == "sqlite" else None
+    if file and file != ":memory:" and not file.startswith("file:") and not Path(file).is_file():
+        raise ValueError(f"store must be one that is there, got no file {file!r}")
+
+
 def run(settings: Settings) -> None:
     """Serve the page until the process is told to end.
 
     Raises:
-        ValueError: The store cannot be opened.
+        ValueError: The store cannot be opened, or there is none.
     """
+    _check_there(settings.store)
     try:
         with OutcomeStore(settings.store):
             pass

@@ -79,8 +79,8 @@ def widest(found: Sequence[Member]) -> float:
     lost = [one.trial.lost for one in found]
     lost += [one.reported.point.lost for one in found if one.reported is not None]
     runs = min((one.reported.point.n for one in found if one.reported is not None), default=0)
-    least = max(_LEAST, 1.2 * min(lost), 220 / runs if runs else 0.0)
-    return min(105.0, max(least, min(_MOST, 1.05 * max(lost))))
+    least = max(_LEAST, 1.2 * min(lost, default=0.0), 220 / runs if runs else 0.0)
+    return min(105.0, max(least, min(_MOST, 1.05 * max(lost, default=0.0))))
 
 
 def _mark(

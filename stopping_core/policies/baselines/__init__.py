@@ -11,6 +11,13 @@ says more.
 
 from __future__ import annotations
 
+from stopping_core.errors import MissingPackage
+
+try:
+    import numpy as _numpy  # noqa: F401  # most rules count with it
+except ModuleNotFoundError as error:
+    raise MissingPackage("numpy", "traces") from error
+
 from stopping_core.policies.baselines.adaptive_consistency import AdaptiveConsistency
 from stopping_core.policies.baselines.answer_convergence import AnswerConvergence
 from stopping_core.policies.baselines.baseline import Baseline, Fitted, Tier

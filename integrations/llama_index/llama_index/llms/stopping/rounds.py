@@ -41,7 +41,7 @@ async def judge_round(
         What is known after the round: whether it was the last (``done``), why, and the ``answer``.
 
     Raises:
-        TypeError: ``draft`` is no text, or a passage is neither text nor node.
+        TypeError: ``rounds`` is none, ``draft`` is no text, or a passage is neither text nor node.
 
     Examples:
         >>> import asyncio
@@ -58,6 +58,8 @@ async def judge_round(
         >>> asyncio.run(main())
         'The answer is 4.'
     """
+    if not isinstance(rounds, Rounds):
+        raise TypeError(f"rounds must be a Rounds, got {rounds!r}")
     passages = [_text(one) for one in evidence]
     async with ctx.store.edit_state() as store:
         kept = getattr(store, keep, None)

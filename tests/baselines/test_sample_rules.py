@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
 
@@ -313,3 +315,15 @@ def test_settings_out_of_their_interval(make: Callable[[], SampleRule], message:
     """The error names setting, interval and value."""
     with pytest.raises(ValueError, match=message):
         make()
+
+
+@pytest.mark.parametrize("module", ["hybrids", "policies.baselines"])
+def test_without_numpy_its_extra_is_named(module: str) -> None:
+    """Not the module that could not be imported."""
+    code = f"import sys; sys.modules['numpy'] = None; import stopping_core.{module}"
+    found = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False
+    )
+    assert found.returncode == 1
+    assert "numpy is needed here" in found.stderr
+    assert "pip install 'stopping-core[traces]'" in found.stderr

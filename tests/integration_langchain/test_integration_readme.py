@@ -20,7 +20,7 @@ from tests.support.sse_server import CountingServer
 README = (Path(__file__).parents[2] / "integrations/langchain/README.md").read_text("utf-8")
 EXAMPLES = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 QUESTION = {"question": "Which city?"}
-NAMES = ["wrapper", "callback", "middleware", "trap", "solved"]
+NAMES = ["wrapper", "callback", "middleware", "votes", "rounds", "trap", "solved"]
 
 
 @pytest.mark.parametrize("code", EXAMPLES, ids=NAMES)

@@ -336,7 +336,9 @@ def test_the_readmes_examples_run() -> None:
         )
     assert 0 == result.returncode, result.stderr
     text = "".join(answer)
-    assert [text, text, text, "would cut sentence 14", text] == result.stdout.splitlines()
+    voted = f"{text} {['paris is the capital of france'] * 3}"
+    said = [text, text, voted, text, text, "would cut sentence 14", text]
+    assert said == result.stdout.splitlines()
 
 
 def test_a_misspelt_setting_is_refused() -> None:

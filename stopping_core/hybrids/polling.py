@@ -342,7 +342,7 @@ def _check_rule(rule: SampleRule, stopping: AdaptiveStopping) -> None:
         )
     if "top_logprobs" in rule.needs() and stopping.certificate is not None:
         raise ValueError(f"certificate must be None for {rule!r}, which has a policy of its own")
-    if type(rule).ends is not SampleRule.ends and stopping.mode != "active":
+    if rule.ending and stopping.mode != "active":
         raise ValueError(
             f"mode must be 'active' for {rule!r}, which ends samples, got {stopping.mode!r}: a "
             "plain model has to be wrapped"

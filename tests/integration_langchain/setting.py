@@ -18,7 +18,7 @@ from stopping_core import AdaptiveStopping, Boundary
 from stopping_core.budgets import GeometricBudget
 from stopping_core.policies import Never, Threshold
 from stopping_core.signals import Sentences
-from tests.support.sse_server import CountingServer, Script, Stall
+from tests.support.sse_server import CountingServer, patient
 
 TOKENS = ["Paris", " is", " the", " capital", ".", " It", *(f" is{n}" for n in range(54))]
 CUT = "Paris is the capital."
@@ -26,8 +26,9 @@ DECIDED = 6
 """Tokens until the first sentence is known to have ended."""
 
 HEARD = DECIDED + 2
-PATIENT = Script(TOKENS, faults={HEARD: Stall(0.4)})
-"""Waits a while after two more tokens, so that a hang-up comes in time on a slow machine too."""
+"""Tokens until the server has heard of a cut behind them."""
+
+PATIENT = patient(TOKENS, HEARD)
 
 FIRST_SENTENCE = AdaptiveStopping(
     policy=Threshold(Sentences(), at_least=1, at=Boundary.SENTENCE, reason="sentence"),

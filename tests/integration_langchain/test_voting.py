@@ -18,10 +18,11 @@ from langchain_openai import ChatOpenAI
 from langchain_stopping import AdaptiveChatModel, AdaptiveVote
 from stopping_core import AdaptiveStopping, TransportFailed
 from stopping_core.hybrids import BestOf, DecidedVote, Purse, Scorer
-from stopping_core.policies import Never, Threshold
-from stopping_core.policies.baselines import DeepConf, VoteOfN
+from stopping_core.policies import Threshold
+from stopping_core.policies.baselines import VoteOfN
 from stopping_core.signals import Sentences
 from stopping_core.testing import words
+from tests.hybrids import doubtful
 from tests.hybrids.settled import settled
 from tests.integration_langchain.setting import openai
 from tests.support.sse_server import CountingServer, Script
@@ -183,24 +184,15 @@ def test_the_best_of_some_samples(asynchronous: bool) -> None:
     assert sum(TOKENS) == made.usage_metadata["output_tokens"]
 
 
-SURE = [  # the bar is 3.5 nats: half a nat more than these are from 0, of two candidates
-    Script(words("The answer is 4."), logprobs=[-4.0] * 4),
-    Script(words("The answer is 5."), logprobs=[-2.0] * 4),
-    Script(["So ", "4? ", *["or "] * 900], logprobs=[-9.0, -0.5, *[-0.25] * 900]),
-    Script(words("The answer is 4."), logprobs=[-6.0] * 4),
-]
-
-
 @pytest.mark.parametrize("asynchronous", [False, True])
 def test_a_rule_may_end_samples_by_their_confidence(asynchronous: bool) -> None:
     """DeepConf hangs up on one that falls below the bar; a plain model has to be wrapped."""
-    whole = AdaptiveStopping(policy=Never(), checkpoint_every=1)
-    rule = DeepConf(warmup=2, keep=0.5, window=2, consensus=None, most=4)
-    with CountingServer(SURE, delay=0.002) as server:
+    with CountingServer(doubtful.SAID, delay=0.002) as server:
         model = openai(server, temperature=0.8, logprobs=True, top_logprobs=2)
         with pytest.raises(ValueError, match="mode must be 'active' for DeepConf"):
-            ask(AdaptiveVote(model, rule), asynchronous)
-        vote = AdaptiveVote(AdaptiveChatModel(inner=model, stopping=whole), rule, at_once=1)
+            ask(AdaptiveVote(model, doubtful.RULE), asynchronous)
+        wrapped = AdaptiveChatModel(inner=model, stopping=doubtful.WHOLE)
+        vote = AdaptiveVote(wrapped, doubtful.RULE, at_once=1)
         made = ask(vote, asynchronous)
         assert 4 == len(server.calls)
         assert server.sent < 200

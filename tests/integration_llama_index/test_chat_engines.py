@@ -21,7 +21,7 @@ from stopping_core import AdaptiveStopping
 from stopping_core.policies import Threshold
 from stopping_core.signals import Sentences
 from tests.integration_llama_index.asking import HEAD, QUESTION, TAIL, adaptive
-from tests.support.sse_server import CountingServer, Script, Stall
+from tests.support.sse_server import CountingServer, patient
 
 ANSWER = [*HEAD, *TAIL]
 REST = [f" {n} more." for n in range(40)]
@@ -62,8 +62,7 @@ async def say(engine: Any, method: str) -> str:
 async def test_every_turn_of_a_chat_is_cut(name: str, method: str) -> None:
     """The answer ends with its sentence, is remembered so, and the server hears of it."""
     heard = len(ANSWER) + 4
-    script = Script([*ANSWER, *REST], faults={heard: Stall(0.4)})  # waits for a hang-up there
-    with CountingServer([script], delay=0.01) as server:
+    with CountingServer([patient([*ANSWER, *REST], heard)], delay=0.01) as server:
         engine = engines(adaptive(server, FIRST_SENTENCE))[name]
         for _ in range(2):
             assert "".join(ANSWER) == await say(engine, method)

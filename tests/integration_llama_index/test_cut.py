@@ -11,13 +11,13 @@ from llama_index.core.base.llms.types import ChatMessage
 
 from stopping_core import AdaptiveStopping
 from tests.integration_llama_index.asking import METHODS, adaptive, ask, scripted, text_of, told
-from tests.support.sse_server import CountingServer, Script, Stall
+from tests.support.sse_server import CountingServer, Script, patient
 
 VALUE = ['{"city"', ":", ' "Paris"', "}"]
 TRAILING = [" That", " is", " all", " there", " is", " to", " say", "."] * 5
 SCRIPT = [*VALUE, *TRAILING]
 HEARD = len(VALUE) + 2
-PATIENT = Script(SCRIPT, faults={HEARD: Stall(0.4)})  # for a hang-up, on a slow machine too
+PATIENT = patient(SCRIPT, HEARD)
 PACE = 0.05  # seconds a token
 
 

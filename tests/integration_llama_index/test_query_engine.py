@@ -22,7 +22,7 @@ from stopping_core.cli.demo.corpus import Bm25Index, Corpus, load_reference
 from stopping_core.embedded import EmbeddedServer
 from stopping_core.policies import Never
 from tests.integration_llama_index.asking import adaptive, ask, scripted, text_of, told
-from tests.support.sse_server import CountingServer, Script, Stall
+from tests.support.sse_server import CountingServer, patient
 
 ANSWER = ['{"city"', ': "Paris"', "}"]
 TRAILING = [" Let", " me", " explain", " why", " that", " is", " so", "."] * 4
@@ -56,8 +56,7 @@ def engines(llm: AdaptiveLLM, **settings: Any) -> list[Any]:
 def test_a_query_is_cut(mode: str, chat_model: bool) -> None:
     """Whatever synthesises the answer, the trailing text is not generated."""
     heard = len(ANSWER) + 2
-    script = Script([*ANSWER, *TRAILING], faults={heard: Stall(0.4)})  # waits for a hang-up there
-    with CountingServer([script], delay=0.02) as server:
+    with CountingServer([patient([*ANSWER, *TRAILING], heard)], delay=0.02) as server:
         llm = adaptive(server, inner={"is_chat_model": chat_model})
         for number, engine in enumerate(engines(llm, response_mode=ResponseMode(mode)), start=1):
             assert "".join(ANSWER) == str(engine.query("What is the capital?"))

@@ -14,10 +14,11 @@ from llama_index.llms.openai_like import OpenAILike
 from llama_index.llms.stopping import adaptive_llm, avote, vote
 from stopping_core import AdaptiveStopping
 from stopping_core.hybrids import BestOf, DecidedVote, Purse, Scorer
-from stopping_core.policies import Never, Threshold
-from stopping_core.policies.baselines import DeepConf, VoteOfN
+from stopping_core.policies import Threshold
+from stopping_core.policies.baselines import VoteOfN
 from stopping_core.signals import Sentences
 from stopping_core.testing import words
+from tests.hybrids import doubtful
 from tests.hybrids.settled import settled
 from tests.integration_llama_index.asking import scripted
 from tests.support.sse_server import CountingServer, Script
@@ -60,26 +61,17 @@ def test_the_answer_that_most_samples_give(asynchronous: bool) -> None:
     )
 
 
-SURE = [  # the bar is 3.5 nats: half a nat more than these are from 0, of two candidates
-    Script(words("The answer is 4."), logprobs=[-4.0] * 4),
-    Script(words("The answer is 5."), logprobs=[-2.0] * 4),
-    Script(["So ", "4? ", *["or "] * 900], logprobs=[-9.0, -0.5, *[-0.25] * 900]),
-    Script(words("The answer is 4."), logprobs=[-6.0] * 4),
-]
-
-
 @pytest.mark.parametrize("asynchronous", [False, True])
 def test_a_rule_may_end_samples_by_their_confidence(asynchronous: bool) -> None:
     """DeepConf hangs up on one that falls below the bar; a plain LLM has to be wrapped."""
-    whole = AdaptiveStopping(policy=Never(), checkpoint_every=1)
-    rule = DeepConf(warmup=2, keep=0.5, window=2, consensus=None, most=4)
-    with CountingServer(SURE, delay=0.002) as server:
+    with CountingServer(doubtful.SAID, delay=0.002) as server:
         llm = scripted(
             server, temperature=0.8, additional_kwargs={"logprobs": True, "top_logprobs": 2}
         )
         with pytest.raises(ValueError, match="mode must be 'active' for DeepConf"):
-            ask(llm, rule, asynchronous)
-        made = ask(adaptive_llm(llm, whole), rule, asynchronous, at_once=1)
+            ask(llm, doubtful.RULE, asynchronous)
+        wrapped = adaptive_llm(llm, doubtful.WHOLE)
+        made = ask(wrapped, doubtful.RULE, asynchronous, at_once=1)
         assert 4 == len(server.calls)
         assert server.sent < 200
         assert [False, False, True, False] == [call.disconnected for call in server.calls]

@@ -93,6 +93,18 @@ class Script:
 Scripts: TypeAlias = Sequence[Script | Sequence[str]] | Callable[[Mapping[str, Any]], Script]
 
 
+def patient(tokens: Sequence[str], heard: int) -> Script:
+    """A script that waits a while after some tokens, so that a hang-up comes in time.
+
+    On a slow machine the server would else win a race that the test is not about.
+
+    Args:
+        tokens: The answer.
+        heard: Tokens by which the client has hung up.
+    """
+    return Script(tokens, faults={heard: Stall(0.4)})
+
+
 @dataclass(slots=True)
 class ServedCall:
     """What became of one call: its JSON body, the tokens written, how it ended.

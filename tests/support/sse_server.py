@@ -35,6 +35,7 @@ from tests.support.sse_script import (
     Scripts,
     ServedCall,
     Stall,
+    patient,
 )
 
 __all__ = [
@@ -48,6 +49,7 @@ __all__ = [
     "Script",
     "ServedCall",
     "Stall",
+    "patient",
 ]
 
 

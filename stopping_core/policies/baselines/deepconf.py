@@ -56,6 +56,7 @@ class DeepConf(SampleRule):
     """
 
     title: ClassVar[str] = "DeepConf"
+    ending: ClassVar[bool] = True
 
     def __init__(
         self,

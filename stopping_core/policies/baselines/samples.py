@@ -90,10 +90,12 @@ class SampleRule(ABC):
         taken: The samples so far.
         most: How many it may draw.
         scored: Whether it goes by what a scorer says of each sample.
+        ending: Whether it may end samples of a live model itself, by :meth:`ends`.
     """
 
     tier: ClassVar[Tier] = "samples"
     scored: ClassVar[bool] = False
+    ending: ClassVar[bool] = False
     most: int
 
     def __init__(self) -> None:
